@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# ./dev test PRESET [PART...] [FILTER]: builds what each part needs, runs it, and counts. See help_test in ./dev.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source tools/lib.sh
+
+all_parts=(unit asan tsan api compat e2e fault)
+tsan_modules='base|db|jobs|audit|serving|server' # where threads share state
+preset=$1
+shift
+
+parts=() filter=''
+while (($#)); do
+  if [[ $1 == --only ]]; then
+    filter=${2:?--only wants a filter}
+    shift
+  elif [[ $1 == -* ]]; then
+    die "no option '$1'; see ./dev test --help"
+  elif [[ " ${all_parts[*]} " == *" $1 "* ]]; then
+    parts+=("$1")
+  else
+    filter=$1
+  fi
+  shift
+done
+((${#parts[@]})) || parts=("${all_parts[@]}")
+
+results=$PWD/build/test-results
+rm -rf "$results"
+mkdir -p "$results"
+
+# GCC 12's sanitizers fail at start where the kernel randomizes addresses over a wider range than they know.
+fixed_addresses=()
+if setarch -R true 2>/dev/null; then fixed_addresses=(setarch -R); fi
+export ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1"
+export LSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/lsan.supp:print_suppressions=0"
+export UBSAN_OPTIONS="print_stacktrace=1"
+export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1"
+
+# run_ctest PRESET REGEX [WRAPPER...]: runs the unit tests whose module matches; a report a module goes to $results.
+run_ctest() {
+  local dir=build/$1 regex=$2 report=$results/$part
+  shift 2
+  mkdir -p "$report"
+  GTEST_OUTPUT="json:$report/" "$@" ctest --test-dir "$dir" --output-on-failure --no-tests=ignore \
+    -j "${SLIPWAY_JOBS:-$cores}" -R "$regex" --output-junit "$report/ctest.xml"
+}
+
+part_unit() {
+  configure "$preset"
+  compile "$preset" unit_tests || return
+  run_ctest "$preset" "${filter:-.}"
+}
+
+part_asan() {
+  configure asan
+  compile asan unit_tests || return
+  run_ctest asan "${filter:-.}" "${fixed_addresses[@]}"
+}
+
+part_tsan() {
+  configure tsan
+  local targets
+  mapfile -t targets < <(ninja -C build/tsan -t targets all | sed -nE "s/^(($tsan_modules)_test): phony$/\1/p")
+  if [[ -n $filter ]]; then
+    mapfile -t targets < <(printf '%s\n' "${targets[@]}" | sed 's/_test$//' | grep -E -- "$filter" | sed 's/$/_test/')
+  fi
+  if ((${#targets[@]} == 0)) || [[ -z ${targets[0]} ]]; then
+    say "no threaded module has such tests"
+    return
+  fi
+  compile tsan "${targets[@]}" || return
+  run_ctest tsan "^($(IFS='|' && echo "${targets[*]%_test}"))\$" "${fixed_addresses[@]}"
+}
+
+# The parts that drive the built program with pytest: tests/<part>.
+run_pytest() {
+  if ! compgen -G "tests/$part/**/test_*.py" >/dev/null && ! compgen -G "tests/$part/test_*.py" >/dev/null; then
+    say "tests/$part has no tests"
+    return
+  fi
+  configure "$preset"
+  compile "$preset" slipway || return
+  python_env test-venv tests/requirements.txt
+  mkdir -p "$results/$part"
+  SLIPWAY_BIN=$PWD/build/$preset/bin/slipway .deps/test-venv/bin/python -m pytest "tests/$part" -p no:cacheprovider \
+    --junitxml="$results/$part/pytest.xml" ${filter:+-k "$filter"}
+  local status=$?
+  ((status != 5)) && return "$status" # 5: the filter left no test
+  return 0
+}
+part_api() { run_pytest; }
+part_compat() { run_pytest; }
+part_e2e() { run_pytest; }
+part_fault() { run_pytest; }
+
+failed_parts=0 table=''
+for part in "${parts[@]}"; do
+  heading "Test part $part"
+  part_started=$SECONDS
+  (set -e -o pipefail; "part_$part")
+  status=$?
+  read -r passed failed < <(python3 tools/count_tests.py "$results/$part" "$status")
+  verdict=ok
+  if ((status || failed)); then
+    verdict=FAILED
+    failed_parts=$((failed_parts + 1))
+  fi
+  took=$((SECONDS - part_started))
+  say "$part: $passed passed, $failed failed, $took s"
+  table+=$(printf '    %-8s %8d %8d %6d s  %s' "$part" "$passed" "$failed" "$took" "$verdict")$'\n'
+  all_passed=$((${all_passed:-0} + passed))
+  all_failed=$((${all_failed:-0} + failed))
+done
+
+heading "Results"
+printf '    %-8s %8s %8s %8s\n' part passed failed time
+printf '%s' "$table"
+say "in all $SECONDS s"
+printf '%d passed, %d failed\n' "$all_passed" "$all_failed"
+((failed_parts == 0))
