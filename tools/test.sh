@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # ./dev test PRESET [PART...] [FILTER]: builds what each part needs, runs it, and counts. See help_test in ./dev.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source tools/lib.sh
 
 all_parts=(unit asan tsan api compat e2e fault)
