@@ -1,0 +1,26 @@
+# Arrow::arrow and Arrow::parquet: a system Arrow where CMake knows one, else the libraries and headers of the
+# pinned pyarrow wheel under .deps/arrow.
+find_package(Arrow CONFIG QUIET)
+find_package(Parquet CONFIG QUIET)
+include(FindPackageHandleStandardArgs)
+if(Arrow_FOUND AND Parquet_FOUND AND TARGET Arrow::arrow_shared)
+  add_library(Arrow::arrow ALIAS Arrow::arrow_shared)
+  add_library(Arrow::parquet ALIAS Parquet::parquet_shared)
+  set(SlipwayArrow_FOUND TRUE)
+  return()
+endif()
+find_path(SlipwayArrow_INCLUDE_DIR arrow/api.h HINTS "${SLIPWAY_DEPS}/arrow/include")
+foreach(lib arrow parquet)
+  find_library(SlipwayArrow_${lib}_LIBRARY NAMES lib${lib}.so.2600 HINTS "${SLIPWAY_DEPS}/arrow/lib")
+  mark_as_advanced(SlipwayArrow_${lib}_LIBRARY)
+endforeach()
+find_package_handle_standard_args(SlipwayArrow
+  REQUIRED_VARS SlipwayArrow_INCLUDE_DIR SlipwayArrow_arrow_LIBRARY SlipwayArrow_parquet_LIBRARY)
+if(SlipwayArrow_FOUND AND NOT TARGET Arrow::arrow)
+  foreach(lib arrow parquet)
+    add_library(Arrow::${lib} SHARED IMPORTED)
+    set_target_properties(Arrow::${lib} PROPERTIES IMPORTED_LOCATION "${SlipwayArrow_${lib}_LIBRARY}"
+                          INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${SlipwayArrow_INCLUDE_DIR}")
+    list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${SlipwayArrow_${lib}_LIBRARY}")
+  endforeach()
+endif()
