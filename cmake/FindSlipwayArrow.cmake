@@ -20,7 +20,7 @@ if(SlipwayArrow_FOUND AND NOT TARGET Arrow::arrow)
   foreach(lib arrow parquet)
     add_library(Arrow::${lib} SHARED IMPORTED)
     set_target_properties(Arrow::${lib} PROPERTIES IMPORTED_LOCATION "${SlipwayArrow_${lib}_LIBRARY}"
-                          INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${SlipwayArrow_INCLUDE_DIR}")
+                          INTERFACE_INCLUDE_DIRECTORIES "${SlipwayArrow_INCLUDE_DIR}")
     list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${SlipwayArrow_${lib}_LIBRARY}")
   endforeach()
 endif()

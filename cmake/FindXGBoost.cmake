@@ -6,7 +6,7 @@ find_package_handle_standard_args(XGBoost REQUIRED_VARS XGBoost_LIBRARY XGBoost_
 if(XGBoost_FOUND AND NOT TARGET XGBoost::XGBoost)
   add_library(XGBoost::XGBoost SHARED IMPORTED)
   set_target_properties(XGBoost::XGBoost PROPERTIES IMPORTED_LOCATION "${XGBoost_LIBRARY}"
-                        INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${XGBoost_INCLUDE_DIR}")
+                        INTERFACE_INCLUDE_DIRECTORIES "${XGBoost_INCLUDE_DIR}")
   list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${XGBoost_LIBRARY}")
   get_filename_component(_xgboost_dir "${XGBoost_LIBRARY}" DIRECTORY)
   file(GLOB _gomp "${_xgboost_dir}/libgomp*.so*")
