@@ -1,0 +1,40 @@
+// How the files of the engine work on one connection. Private to this folder.
+#pragma once
+#include "data/duckdb_internal.h"
+#include "data/engine.h"
+
+namespace slipway::data::duck {
+
+struct Column {
+  std::string name;
+  Target target;
+};
+
+// A statement that was prepared: bound, typed, not run.
+struct Bound {
+  Prepared statement;
+  std::vector<Column> columns;
+};
+
+// One SELECT of the user's; anything else is invalid_argument.
+Result<Bound> bind_select(duckdb_connection connection, std::string_view sql);
+
+// "SELECT CAST(c0 AS BIGINT) AS "year", … FROM (<sql>) AS t(c0, …)", and where <sql> begins in it.
+struct Wrapped {
+  std::string sql;
+  std::size_t begin = 0;
+};
+Wrapped wrap(std::string_view sql, const std::vector<Column>& columns);
+// The user's text up to its first semicolon (those in quotes and comments do not count).
+std::string_view first_statement(std::string_view sql);
+
+// Runs statements for their effect.
+Result<void> run(duckdb_connection connection, const std::string& sql, const SqlText& text = {});
+// The first column of the result as texts; nulls are empty.
+Result<std::vector<std::string>> texts(duckdb_connection connection, const std::string& sql);
+Result<std::int64_t> single_integer(duckdb_result* result);
+
+// The SELECT over the files of a source, in the five types: the body of its view.
+Result<std::string> source_sql(duckdb_connection connection, const Source& source);
+
+}  // namespace slipway::data::duck

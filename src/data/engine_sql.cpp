@@ -1,0 +1,357 @@
+// Statements and sources on one DuckDB connection.
+#include "base/spec.h"
+#include "data/engine_internal.h"
+
+namespace slipway::data::duck {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr int kSampleRows = 102'400;  // looked at for the types of columns that declare none
+
+std::string list_of(const std::vector<fs::path>& files) {
+  std::vector<std::string> quoted;
+  for (const auto& file : files) quoted.push_back(quote_text(file.string()));
+  return fmt::format("[{}]", fmt::join(quoted, ", "));
+}
+
+// {'a': 'BIGINT', …}
+std::string struct_of(const std::vector<std::pair<std::string, std::string>>& columns) {
+  std::vector<std::string> parts;
+  for (const auto& [name, type] : columns)
+    parts.push_back(quote_text(name) + ": " + quote_text(type));
+  return fmt::format("{{{}}}", fmt::join(parts, ", "));
+}
+
+// A text type of a file reader that keeps what a plain TIMESTAMP would drop without a word: the
+// offset from UTC.
+std::string reading_type(Type type) {
+  return type == Type::timestamp ? "TIMESTAMP WITH TIME ZONE" : std::string(sql_type(type));
+}
+
+std::string select_plain(const std::vector<std::pair<std::string, Type>>& columns,
+                         const std::string& from) {
+  std::vector<std::string> parts;
+  for (const auto& [name, type] : columns) {
+    parts.push_back(fmt::format("CAST({0} AS {1}) AS {0}", quote_name(name), sql_type(type)));
+  }
+  return fmt::format("SELECT {} FROM {}", fmt::join(parts, ", "), from);
+}
+
+Result<void> check_declared(const std::map<std::string, Type>& declared,
+                            const std::vector<std::string>& names, const fs::path& file) {
+  for (const auto& [column, type] : declared) {
+    if (std::find(names.begin(), names.end(), column) != names.end()) continue;
+    const auto near = nearest(column, names);
+    return invalid_argument(
+        fmt::format("{}: types declares column '{}', which the file does not have{}", file.string(),
+                    column, near ? "; did you mean '" + *near + "'?" : ""));
+  }
+  return {};
+}
+
+// Columns of a relation, before it is brought to the plain types.
+Result<std::vector<Column>> columns_of(duckdb_connection connection, const std::string& from) {
+  auto bound = bind_select(connection, "SELECT * FROM " + from);
+  if (!bound) return bound.error();
+  return std::move(bound->columns);
+}
+
+// The fields of a CSV header line.
+std::vector<std::string> split_header(std::string_view line, char delimiter) {
+  std::vector<std::string> fields(1);
+  bool quoted = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (c == '"') {
+      if (quoted && i + 1 < line.size() && line[i + 1] == '"') {
+        fields.back() += line[++i];
+      } else {
+        quoted = !quoted;
+      }
+    } else if (c == delimiter && !quoted) {
+      fields.emplace_back();
+    } else {
+      fields.back() += c;
+    }
+  }
+  return fields;
+}
+
+Result<std::vector<std::string>> csv_header(duckdb_connection connection, const fs::path& file,
+                                            char delimiter) {
+  // Each line as one field: the delimiter is a character that no text file holds.
+  const auto lines = texts(
+      connection,
+      fmt::format(
+          "SELECT line FROM read_csv({}, auto_detect = false, columns = {{'line': 'VARCHAR'}}, "
+          "header = false, "
+          "delim = '\x01', quote = '', escape = '', comment = '', strict_mode = false) LIMIT 1",
+          quote_text(file.string())));
+  if (!lines) return lines.error();
+  if (lines->empty() || lines->front().empty()) {
+    return invalid_argument(file.string() + ": the file does not begin with a header line");
+  }
+  auto header = split_header(lines->front(), delimiter);
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    if (header[i].empty()) {
+      return invalid_argument(
+          fmt::format("{}:1: column {} of the header has no name", file.string(), i + 1));
+    }
+    if (!seen.insert(header[i]).second) {
+      return invalid_argument(
+          fmt::format("{}:1: column '{}' stands twice in the header", file.string(), header[i]));
+    }
+  }
+  return header;
+}
+
+Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
+                            const std::vector<fs::path>& files) {
+  std::vector<std::string> header;
+  for (const auto& file : files) {
+    auto names = csv_header(connection, file, source.delimiter);
+    if (!names) return names.error();
+    if (header.empty()) {
+      header = std::move(*names);
+    } else if (*names != header) {
+      return invalid_argument(fmt::format(
+          "{}:1: the header differs from that of {}; files of one source have the same columns "
+          "in the same order",
+          file.string(), files.front().string()));
+    }
+  }
+  if (auto known = check_declared(source.types, header, files.front()); !known)
+    return known.error();
+
+  std::vector<std::string> nulls = {"''"};
+  for (const auto& text : source.null_values) nulls.push_back(quote_text(text));
+  const auto dialect = fmt::format(
+      "delim = {}, quote = '\"', escape = '\"', comment = '', header = true, skip = 0, strict_mode "
+      "= true, null_padding = false, "
+      "nullstr = [{}]",
+      quote_text(std::string(1, source.delimiter)), fmt::join(nulls, ", "));
+
+  std::vector<std::pair<std::string, std::string>> declared;
+  for (const auto& [name, type] : source.types) declared.emplace_back(name, reading_type(type));
+  const auto sniffed = columns_of(
+      connection,
+      fmt::format("read_csv({}, {}, sample_size = {}{})", list_of(files), dialect, kSampleRows,
+                  declared.empty() ? "" : ", types = " + struct_of(declared)));
+  if (!sniffed || sniffed->size() != header.size()) {
+    // The sniffer only says that it gave up. Reading every field as text names the line.
+    std::vector<std::pair<std::string, std::string>> as_text;
+    for (const auto& name : header) as_text.emplace_back(name, "VARCHAR");
+    auto read = texts(connection, fmt::format("SELECT max(length(COLUMNS(*))) FROM read_csv({}, "
+                                              "auto_detect = false, columns = {}, {})",
+                                              list_of(files), struct_of(as_text), dialect));
+    if (!read) return read.error();
+    if (!sniffed) return sniffed.error();
+    return invalid_argument(fmt::format("{}: not a table of {} columns separated by '{}'",
+                                        files.front().string(), header.size(), source.delimiter));
+  }
+  std::vector<std::pair<std::string, std::string>> reading;
+  std::vector<std::pair<std::string, Type>> plain;
+  for (std::size_t i = 0; i < header.size(); ++i) {
+    const auto given = source.types.find(header[i]);
+    const Type type = given != source.types.end() ? given->second : (*sniffed)[i].target.type;
+    reading.emplace_back(header[i], reading_type(type));
+    plain.emplace_back(header[i], type);
+  }
+  return select_plain(plain, fmt::format("read_csv({}, auto_detect = false, columns = {}, {})",
+                                         list_of(files), struct_of(reading), dialect));
+}
+
+Result<std::string> jsonl_sql(duckdb_connection connection, const Source& source,
+                              const std::vector<fs::path>& files) {
+  const auto list = list_of(files);
+  const auto found = columns_of(
+      connection,
+      fmt::format(
+          "read_json({}, format = 'newline_delimited', sample_size = {}, union_by_name = true)",
+          list, kSampleRows));
+  if (!found) return found.error();
+  std::vector<std::string> names;
+  for (const auto& column : *found) names.push_back(column.name);
+  if (auto known = check_declared(source.types, names, files.front()); !known) return known.error();
+  std::vector<std::pair<std::string, std::string>> reading;
+  std::vector<std::pair<std::string, Type>> plain;
+  for (const auto& column : *found) {
+    const auto given = source.types.find(column.name);
+    const Type type = given != source.types.end() ? given->second : column.target.type;
+    reading.emplace_back(column.name, reading_type(type));
+    plain.emplace_back(column.name, type);
+  }
+  return select_plain(plain,
+                      fmt::format("read_json({}, format = 'newline_delimited', columns = {})", list,
+                                  struct_of(reading)));
+}
+
+Result<std::string> parquet_sql(duckdb_connection connection, const Source& source,
+                                const std::vector<fs::path>& files) {
+  const auto from = "read_parquet(" + list_of(files) + ")";
+  auto found = columns_of(connection, from);
+  if (!found) return found.error().at(files.front().string());
+  std::vector<std::string> names;
+  for (const auto& column : *found) names.push_back(column.name);
+  if (auto known = check_declared(source.types, names, files.front()); !known) return known.error();
+  std::vector<std::pair<std::string, Type>> plain;
+  for (const auto& column : *found) {
+    const auto given = source.types.find(column.name);
+    plain.emplace_back(column.name,
+                       given != source.types.end() ? given->second : column.target.type);
+  }
+  return select_plain(plain, from);
+}
+
+}  // namespace
+
+std::string_view first_statement(std::string_view sql) {
+  std::size_t i = 0;
+  const auto skip_to = [&](std::string_view end) {
+    const auto at = sql.find(end, i);
+    i = at == std::string_view::npos ? sql.size() : at + end.size();
+  };
+  while (i < sql.size()) {
+    const char c = sql[i];
+    if (c == ';') return sql.substr(0, i);
+    ++i;
+    if (c == '\'' || c == '"') {
+      skip_to(std::string_view(&c, 1));
+    } else if (c == '-' && i < sql.size() && sql[i] == '-') {
+      skip_to("\n");
+    } else if (c == '/' && i < sql.size() && sql[i] == '*') {
+      ++i;
+      skip_to("*/");
+    } else if (c == '$' && i < sql.size() && sql[i] == '$') {
+      ++i;
+      skip_to("$$");
+    }
+  }
+  return sql;
+}
+
+Result<Bound> bind_select(duckdb_connection connection, std::string_view sql) {
+  const std::string text(sql);
+  const SqlText place{sql, 0};
+  Statements statements;
+  const auto count = duckdb_extract_statements(connection, text.c_str(), statements.out());
+  if (count == 0) {
+    const char* report = duckdb_extract_statements_error(statements.get());
+    if (report != nullptr && *report != 0) return translate(report, place);
+    return invalid_argument("the SQL is empty; a SELECT is wanted");
+  }
+  if (count > 1)
+    return invalid_argument(
+        fmt::format("the SQL holds {} statements; one SELECT is wanted", count));
+  Bound bound;
+  if (duckdb_prepare_extracted_statement(connection, statements.get(), 0, bound.statement.out()) !=
+      DuckDBSuccess) {
+    const char* report = duckdb_prepare_error(bound.statement.get());
+    return translate(report == nullptr ? "" : report, place);
+  }
+  if (duckdb_prepared_statement_type(bound.statement.get()) != DUCKDB_STATEMENT_TYPE_SELECT) {
+    return invalid_argument("the SQL is not a SELECT; a SELECT is wanted");
+  }
+  if (duckdb_nparams(bound.statement.get()) > 0) {
+    return invalid_argument("the SQL has parameters (? or $1), which nothing fills in");
+  }
+  const auto columns = duckdb_prepared_statement_column_count(bound.statement.get());
+  std::set<std::string> seen;
+  for (idx_t i = 0; i < columns; ++i) {
+    const char* raw = duckdb_prepared_statement_column_name(bound.statement.get(), i);
+    std::string name = raw == nullptr ? "" : raw;
+    duckdb_free(const_cast<char*>(raw));
+    if (!seen.insert(name).second) {
+      return invalid_argument("column '" + name +
+                              "' stands twice in the result; rename one of them with AS");
+    }
+    bound.columns.push_back({std::move(name), target_of(duckdb_prepared_statement_column_type(
+                                                  bound.statement.get(), i))});
+  }
+  return bound;
+}
+
+Wrapped wrap(std::string_view sql, const std::vector<Column>& columns) {
+  std::vector<std::string> outer;
+  std::vector<std::string> inner;
+  for (std::size_t i = 0; i < columns.size(); ++i) {
+    const auto& column = columns[i];
+    outer.push_back(
+        column.target.cast.empty()
+            ? fmt::format("c{} AS {}", i, quote_name(column.name))
+            : fmt::format("CAST(c{} AS {}) AS {}", i, column.target.cast, quote_name(column.name)));
+    inner.push_back(fmt::format("c{}", i));
+  }
+  const auto head = fmt::format("SELECT {} FROM (", fmt::join(outer, ", "));
+  // the line break ends a comment in the user's last line
+  return {fmt::format("{}{}\n) AS t({})", head, sql, fmt::join(inner, ", ")), head.size()};
+}
+
+Result<void> run(duckdb_connection connection, const std::string& sql, const SqlText& text) {
+  QueryResult result;
+  if (duckdb_query(connection, sql.c_str(), result.get()) == DuckDBSuccess) return {};
+  const char* report = duckdb_result_error(result.get());
+  return translate(report == nullptr ? "" : report, text);
+}
+
+Result<std::vector<std::string>> texts(duckdb_connection connection, const std::string& sql) {
+  QueryResult result;
+  if (duckdb_query(connection, sql.c_str(), result.get()) != DuckDBSuccess) {
+    const char* report = duckdb_result_error(result.get());
+    return translate(report == nullptr ? "" : report, {});
+  }
+  std::vector<std::string> values;
+  while (true) {
+    Chunk chunk;
+    *chunk.out() = duckdb_fetch_chunk(*result.get());
+    if (chunk.get() == nullptr) return values;
+    const auto column = duckdb_data_chunk_get_vector(chunk.get(), 0);
+    auto* validity = duckdb_vector_get_validity(column);
+    const bool is_text = duckdb_column_type(result.get(), 0) == DUCKDB_TYPE_VARCHAR;
+    for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk.get()); ++row) {
+      values.emplace_back();
+      if (!is_text || (validity != nullptr && !duckdb_validity_row_is_valid(validity, row)))
+        continue;
+      auto& text = static_cast<duckdb_string_t*>(duckdb_vector_get_data(column))[row];
+      values.back().assign(duckdb_string_t_data(&text), duckdb_string_t_length(text));
+    }
+  }
+}
+
+Result<std::int64_t> single_integer(duckdb_result* result) {
+  Chunk chunk;
+  *chunk.out() = duckdb_fetch_chunk(*result);
+  if (chunk.get() == nullptr || duckdb_data_chunk_get_size(chunk.get()) == 0) {
+    return internal("the SQL engine did not tell the number of rows");
+  }
+  return static_cast<std::int64_t*>(
+      duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk.get(), 0)))[0];
+}
+
+Result<std::string> source_sql(duckdb_connection connection, const Source& source) {
+  const auto files = expand(source);
+  if (!files) return files.error();
+  for (const auto& file : *files) {
+    std::error_code failed;
+    if (fs::file_size(file, failed) == 0 && !failed) {
+      return invalid_argument(fmt::format("file '{}' is empty; {}", file.string(),
+                                          source.kind == Source::Kind::csv
+                                              ? "a CSV file has at least a header line"
+                                              : "it has no columns"));
+    }
+  }
+  switch (source.kind) {
+    case Source::Kind::csv:
+      return csv_sql(connection, source, *files);
+    case Source::Kind::parquet:
+      return parquet_sql(connection, source, *files);
+    case Source::Kind::jsonl:
+      return jsonl_sql(connection, source, *files);
+  }
+  return internal("unknown kind of source");
+}
+
+}  // namespace slipway::data::duck
