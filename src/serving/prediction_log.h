@@ -36,7 +36,8 @@ struct PredictionBatch {
   std::int64_t version = 0;
   Role role = Role::primary;
   std::string_view alias;
-  std::int64_t latency_us = 0;          // of the whole request
+  std::int64_t latency_us = 0;  // of the whole request
+  bool new_ids = false;  // ids come straight from an IdSource: not looked up among the older ones
   std::span<const std::string> ids;     // one per row; primary ids are unique over the whole log
   std::span<const double> scores;       // one per row; NaN is stored as null
   const data::Batch* inputs = nullptr;  // primary only
@@ -93,7 +94,7 @@ class PredictionLog {
     std::vector<std::string> columns;  // empty: all
     std::optional<Role> role;          // empty: both
   };
-  // Rows with from <= time < to, in the order they were appended. Columns: id text, time timestamp,
+  // Rows with from <= time < to. Columns: id text, time timestamp,
   // version int64, role text
   // ("primary"|"shadow"), alias text, latency_us int64, score float64, then the inputs as named in
   // the signature (null in shadow rows and where a version did not have the column; an input that

@@ -1,0 +1,265 @@
+#include <arrow/table.h>
+#include <fmt/ranges.h>
+
+#include "serving/prediction_log_internal.h"
+
+namespace slipway::serving {
+namespace {
+
+Json cell(const data::ColumnView& column, std::int64_t row) {
+  if (column.is_null(row)) return nullptr;
+  switch (column.type) {
+    case data::Type::boolean:
+      return column.boolean(row);
+    case data::Type::int64:
+      return column.integer(row);
+    case data::Type::float64:
+      return json_number(column.real(row));
+    case data::Type::text:
+      return column.text(row);
+    case data::Type::timestamp:
+      return format_time(from_micros(column.integer(row)));
+  }
+  return nullptr;
+}
+
+// Row `row` of a batch in the log's column layout.
+Prediction prediction_at(std::string deployment, const data::Batch& batch, std::int64_t row) {
+  Prediction found{.deployment = std::move(deployment),
+                   .id = std::string(batch.columns[0].text(row)),
+                   .time = from_micros(batch.columns[1].integer(row)),
+                   .version = batch.columns[2].integer(row),
+                   .alias = std::string(batch.columns[4].text(row)),
+                   .latency_us = batch.columns[5].integer(row)};
+  if (!batch.columns[6].is_null(row)) found.score = batch.columns[6].real(row);
+  for (std::size_t i = 7; i < batch.columns.size(); ++i) {
+    found.inputs[batch.schema->fields[i].name] = cell(batch.columns[i], row);
+  }
+  return found;
+}
+
+Result<Prediction> prediction_in(std::string deployment, const data::TablePtr& table) {
+  auto columns = data::Columns::from_table(table);
+  if (!columns) return columns.error();
+  return prediction_at(std::move(deployment), columns->batch(), 0);
+}
+
+}  // namespace
+
+Result<std::map<std::uint32_t, data::BatchBuilder>> PredictionLog::Impl::rows_of(
+    const WalFile& file, const StreamFilter& wanted, Time from, Time to) const {
+  auto bytes = file.read();
+  if (!bytes) return bytes.error();
+  std::map<std::uint32_t, wal::Stream>
+      streams;  // the file's own, read along: its map may be growing
+  std::map<std::uint32_t, data::BatchBuilder> rows;
+  wal::Walk walk(*bytes);
+  while (auto record = walk.next()) {
+    if (record->kind == wal::Kind::stream) {
+      auto stream = wal::decode_stream(record->reader);
+      if (!stream) return stream.error();
+      if (wanted(stream->second)) streams.insert(std::move(*stream));
+      continue;
+    }
+    const wal::BatchHead head = record->reader.batch_head();
+    const auto stream = streams.find(head.stream);
+    if (stream == streams.end() || head.time < from || head.time >= to) continue;
+    auto builder = rows.find(head.stream);
+    if (builder == rows.end()) {
+      builder = rows.try_emplace(head.stream, wal::log_schema(stream->second.inputs)).first;
+    }
+    if (auto added = wal::append_rows(record->reader, head, stream->second, builder->second);
+        !added) {
+      return added.error().at(file.path().string());
+    }
+  }
+  if (walk.end() != bytes->size()) {
+    return data_loss(
+        fmt::format("'{}' has a wrong checksum at byte {}", file.path().string(), walk.end()));
+  }
+  return rows;
+}
+
+Result<data::TablePtr> PredictionLog::Impl::read(std::string_view name, Time from, Time to,
+                                                 const ReadOptions& read_options) const {
+  std::vector<Segment> segments;
+  std::vector<std::shared_ptr<WalFile>> open_files;
+  {
+    const std::shared_lock guard(catalogue);
+    if (const auto found = deployments.find(name); found != deployments.end())
+      segments = found->second.segments;
+    open_files.assign(files.begin(), files.end());
+  }
+  const auto role_wanted = [&](Role role) {
+    return !read_options.role || *read_options.role == role;
+  };
+
+  std::vector<data::TablePtr> tables;
+  for (const Segment& segment : segments) {
+    if (!role_wanted(segment.role) || !segment.overlaps(from, to)) continue;
+    auto table = read_segment(segment, from, to, read_options.columns);
+    if (!table) return table.error();
+    tables.push_back(std::move(*table));
+  }
+  std::optional<data::Schema> newest;
+  for (const auto& file : open_files) {
+    auto rows = rows_of(
+        *file,
+        [&](const wal::Stream& stream) {
+          if (stream.deployment != name) return false;
+          if (!newest || stream.role == Role::primary) newest = stream.inputs;
+          return role_wanted(stream.role);
+        },
+        from, to);
+    if (!rows) return rows.error();
+    for (const auto& [id, builder] : *rows) {
+      auto table = builder.to_table();
+      if (!table) return table.error();
+      tables.push_back(std::move(*table));
+    }
+  }
+  if (tables.empty()) {
+    // No row, but the columns are known.
+    if (newest) {
+      auto empty = data::BatchBuilder(wal::log_schema(*newest)).to_table();
+      if (!empty) return empty.error();
+      tables.push_back(std::move(*empty));
+    } else if (!segments.empty()) {
+      auto primary =
+          std::ranges::find(segments.rbegin(), segments.rend(), Role::primary, &Segment::role);
+      auto empty = read_segment_schema(primary != segments.rend() ? *primary : segments.back());
+      if (!empty) return empty.error();
+      tables.push_back(std::move(*empty));
+    } else {
+      return not_found(fmt::format("deployment '{}' has logged no predictions", name));
+    }
+  }
+  return unite(tables, read_options.columns);
+}
+
+Result<data::TablePtr> PredictionLog::read(std::string_view deployment, Time from, Time to,
+                                           const ReadOptions& options) const {
+  return impl_->read(deployment, from, to, options);
+}
+
+std::optional<Time> PredictionLog::watermark(std::string_view deployment) const {
+  std::optional<Time> latest;
+  const std::shared_lock guard(impl_->catalogue);
+  if (const auto found = impl_->deployments.find(deployment); found != impl_->deployments.end()) {
+    for (const auto& segment : found->second.segments) {
+      if (segment.role == Role::primary)
+        latest = std::max(latest.value_or(segment.last), segment.last);
+    }
+  }
+  for (const auto& file : impl_->files) {
+    for (const auto& [id, counts] : file->counts) {
+      const wal::Stream& stream = file->streams.at(id);
+      if (stream.role == Role::primary && stream.deployment == deployment) {
+        latest = std::max(latest.value_or(counts.last), counts.last);
+      }
+    }
+  }
+  return latest;
+}
+
+std::int64_t PredictionLog::count(std::string_view deployment, Role role) const {
+  std::int64_t rows = 0;
+  const std::shared_lock guard(impl_->catalogue);
+  if (const auto found = impl_->deployments.find(deployment); found != impl_->deployments.end()) {
+    for (const auto& segment : found->second.segments) {
+      if (segment.role == role) rows += segment.rows;
+    }
+  }
+  for (const auto& file : impl_->files) {
+    for (const auto& [id, counts] : file->counts) {
+      const wal::Stream& stream = file->streams.at(id);
+      if (stream.role == role && stream.deployment == deployment) rows += counts.rows;
+    }
+  }
+  return rows;
+}
+
+std::vector<std::string> PredictionLog::deployments() const {
+  std::set<std::string> names;
+  const std::shared_lock guard(impl_->catalogue);
+  for (const auto& [name, deployment] : impl_->deployments) {
+    if (!deployment.segments.empty()) names.insert(name);
+  }
+  for (const auto& file : impl_->files) {
+    for (const auto& [id, stream] : file->streams) names.insert(stream.deployment);
+  }
+  return {names.begin(), names.end()};
+}
+
+bool PredictionLog::contains(std::string_view id) const {
+  const std::uint64_t hash = id_hash(id);
+  {
+    const std::unique_lock guard(impl_->queue_mutex);
+    if (impl_->reserved.contains(hash)) return true;
+  }
+  const std::shared_lock guard(impl_->catalogue);
+  return impl_->known(hash);
+}
+
+Result<Prediction> PredictionLog::Impl::find(std::string_view id) const {
+  const std::uint64_t hash = id_hash(id);
+  std::vector<std::pair<std::shared_ptr<WalFile>, std::int64_t>> records;
+  std::vector<std::pair<std::string, Segment>> segments;
+  {
+    const std::shared_lock guard(catalogue);
+    for (const auto& file : files) {
+      if (const auto found = file->offsets.find(hash); found != file->offsets.end()) {
+        records.emplace_back(file, found->second);
+      }
+    }
+    for (const auto& [name, deployment] : deployments) {
+      for (const auto& segment : deployment.segments) {
+        if (segment.ids != nullptr && segment.ids->contains(hash))
+          segments.emplace_back(name, segment);
+      }
+    }
+  }
+  for (const auto& [file, offset] : records) {
+    auto payload = file->read_record(offset);
+    if (!payload) return payload.error();
+    wal::Reader reader(*payload);
+    static_cast<void>(reader.u8());
+    const wal::BatchHead head = reader.batch_head();
+    std::optional<wal::Stream> stream;
+    {
+      const std::shared_lock guard(catalogue);
+      if (const auto found = file->streams.find(head.stream); found != file->streams.end())
+        stream = found->second;
+    }
+    if (!stream)
+      return data_loss(fmt::format("'{}' has a batch of an unknown stream", file->path().string()));
+    data::BatchBuilder rows(wal::log_schema(stream->inputs));
+    if (auto added = wal::append_rows(reader, head, *stream, rows); !added) return added.error();
+    auto batch = rows.batch();
+    if (!batch) return batch.error();
+    for (std::int64_t row = 0; row < batch->rows; ++row) {
+      if (batch->columns[0].text(row) == id) return prediction_at(stream->deployment, *batch, row);
+    }
+  }
+  for (const auto& [name, segment] : segments) {
+    auto table = find_in_segment(segment, id);
+    if (!table) return table.error();
+    if (*table) return prediction_in(name, **table);
+  }
+  return not_found(fmt::format("no prediction has the id '{}'", id));
+}
+
+Result<Prediction> PredictionLog::find(std::string_view id) const { return impl_->find(id); }
+
+PredictionLogStats PredictionLog::stats() const {
+  PredictionLogStats stats;
+  {
+    const std::shared_lock guard(impl_->catalogue);
+    stats = impl_->stats;
+  }
+  const std::unique_lock guard(impl_->seal_mutex);
+  stats.seal_failures = impl_->stats_seal_failures;
+  return stats;
+}
+
+}  // namespace slipway::serving
