@@ -1,0 +1,54 @@
+// The store's state and the steps that blobs (store.cpp) and trees (tree.cpp) share. Private to
+// this folder.
+#pragma once
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <string>
+
+#include "base/result.h"
+#include "blob/io_internal.h"
+#include "blob/store.h"
+
+namespace slipway::blob {
+
+// A file that is gone when this object goes, unless it was renamed meanwhile.
+struct Temporary {
+  explicit Temporary(std::filesystem::path where) : path(std::move(where)) {}
+  Temporary(const Temporary&) = delete;
+  Temporary& operator=(const Temporary&) = delete;
+  ~Temporary() {
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+  }
+  const std::filesystem::path path;
+};
+
+struct Store::Impl {
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl();
+
+  Result<void> start_session();
+  std::filesystem::path place(const std::string& sha256) const;
+  std::filesystem::path new_temporary();
+  Result<void> check_writable() const;
+  Result<void> sync(int fd, const std::filesystem::path& shown);
+  Result<void> sync_folder(const std::filesystem::path& folder);
+  Result<std::filesystem::path> existing(const std::string& sha256) const;
+  Result<void> check(const std::string& sha256) const;
+  Result<bool> stored(const Ref& ref);
+  Result<void> publish(int fd, const std::filesystem::path& temporary, const Ref& ref);
+  Result<Ref> put_stream(int in, const std::filesystem::path& shown);
+
+  std::filesystem::path root;
+  std::filesystem::path session;  // this store's folder in tmp/
+  Fd session_lock;
+  std::atomic<std::uint64_t> counter{0};
+  std::atomic<bool> write_failed{false};
+  std::array<std::atomic<bool>, 256>
+      folder_durable{};  // by first two characters: its entry in root is synced
+};
+
+}  // namespace slipway::blob
