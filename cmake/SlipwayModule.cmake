@@ -47,6 +47,7 @@ function(slipway_module name)
     target_link_libraries(${name}_test PRIVATE slipway_${name} slipway_test_support GTest::gmock GTest::gtest_main)
     target_include_directories(${name}_test PRIVATE "${CMAKE_BINARY_DIR}/generated" "${CMAKE_SOURCE_DIR}/tests")
     target_precompile_headers(${name}_test REUSE_FROM slipway_pch)
+    target_compile_options(${name}_test PRIVATE -fPIC)  # a program gets -fPIE, which does not fit the precompiled header
     add_test(NAME ${name} COMMAND ${name}_test WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
     set_tests_properties(${name} PROPERTIES TIMEOUT 300)
     add_dependencies(unit_tests ${name}_test)
