@@ -72,9 +72,9 @@ Result<StoredJob> find_job(db::Connection& connection, std::string_view id) {
 }
 
 Error lost(const Lease& lease) {
-  return failed_precondition(
-      fmt::format("the lease on job {} was lost: it ran out and was taken back, or the job has ended",
-                  lease.job.id));
+  return failed_precondition(fmt::format(
+      "the lease on job {} was lost: it ran out and was taken back, or the job has ended",
+      lease.job.id));
 }
 
 // Delay before the next attempt, after `attempts` of them.
@@ -104,8 +104,8 @@ Result<Enqueued> Queue::enqueue(const NewJob& job) {
 Result<Enqueued> Queue::enqueue(db::Transaction& tx, const NewJob& job) {
   if (job.kind.empty()) return invalid_argument("a job needs a kind");
   if (job.max_attempts < 1) {
-    return invalid_argument(
-        fmt::format("job of kind '{}': max_attempts is {}, must be 1 or more", job.kind, job.max_attempts));
+    return invalid_argument(fmt::format("job of kind '{}': max_attempts is {}, must be 1 or more",
+                                        job.kind, job.max_attempts));
   }
   const std::string id = ids_.next();
   const auto now = clock_.now();
@@ -117,7 +117,8 @@ Result<Enqueued> Queue::enqueue(db::Transaction& tx, const NewJob& job) {
   if (tx.changes() > 0) return Enqueued{id, true};
   auto rows = tx.query(sql::find_by_key, job.idempotency_key);
   if (!rows) return rows.error();
-  if (!rows->next()) return internal("a job neither was made nor was there: " + job.idempotency_key);
+  if (!rows->next())
+    return internal("a job neither was made nor was there: " + job.idempotency_key);
   return Enqueued{rows->text(0), false};
 }
 
@@ -173,11 +174,11 @@ Result<bool> Queue::heartbeat(const Lease& lease, Duration ttl) {
 Result<void> Queue::finish(const Lease& lease, JobState state, const Json& result,
                            const std::string& error) {
   return db_.write([&](db::Transaction& tx) -> Result<void> {
-    const auto result_text =
-        result.is_null() ? std::optional<std::string>() : std::optional<std::string>(canonical(result));
+    const auto result_text = result.is_null() ? std::optional<std::string>()
+                                              : std::optional<std::string>(canonical(result));
     const auto error_text = error.empty() ? std::optional<std::string>() : error;
-    const auto ended = tx.run(sql::end_job, lease.job.id, lease.fence, to_string(state), result_text,
-                              error_text, to_micros(clock_.now()));
+    const auto ended = tx.run(sql::end_job, lease.job.id, lease.fence, to_string(state),
+                              result_text, error_text, to_micros(clock_.now()));
     if (!ended) return ended.error();
     if (tx.changes() == 0) return lost(lease);
     return {};
@@ -213,7 +214,8 @@ Result<void> Queue::fail(const Lease& lease, const std::string& error, bool fina
 
 Result<void> Queue::release(const Lease& lease) {
   return db_.write([&](db::Transaction& tx) -> Result<void> {
-    if (const auto ran = tx.run(sql::release_job, lease.job.id, lease.fence); !ran) return ran.error();
+    if (const auto ran = tx.run(sql::release_job, lease.job.id, lease.fence); !ran)
+      return ran.error();
     if (tx.changes() == 0) return lost(lease);
     return {};
   });

@@ -29,8 +29,8 @@ Time in_month(std::chrono::year_month month, int day, Duration at) {
 
 Result<Schedule> Schedule::every(Duration period, Time anchor) {
   if (period.count() <= 0) {
-    return invalid_argument(fmt::format("a schedule repeats after {}; it must be longer than nothing",
-                                        format_duration(period)));
+    return invalid_argument(fmt::format(
+        "a schedule repeats after {}; it must be longer than nothing", format_duration(period)));
   }
   Schedule schedule;
   schedule.period_ = period;

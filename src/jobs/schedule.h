@@ -1,6 +1,6 @@
 // When something recurring is due next. Pure: the same question has the same answer.
-//   auto monthly = Schedule::monthly(1, 3h);  monthly->next(now);   // the first of each month, 03:00 UTC
-//   auto weekly = Schedule::every(7 days, anchor);
+//   auto monthly = Schedule::monthly(1, 3h);  monthly->next(now);   // the first of each month,
+//   03:00 UTC auto weekly = Schedule::every(7 days, anchor);
 #pragma once
 #include <string>
 
@@ -14,7 +14,8 @@ class Schedule {
  public:
   // At anchor + k * period. invalid_argument unless the period is positive.
   static Result<Schedule> every(Duration period, Time anchor = Time{});
-  // On a day (1 to 31; in shorter months their last day) at a time of day in UTC (0 to under 24 hours).
+  // On a day (1 to 31; in shorter months their last day) at a time of day in UTC (0 to under 24
+  // hours).
   static Result<Schedule> monthly(int day, Duration at = Duration{0});
   // {every: 30d, from: 2013-04-01} or {monthly: {day: 1, at: "03:00"}}; problems go to the reader.
   static Result<Schedule> read(SpecReader& reader);

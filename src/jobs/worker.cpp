@@ -48,7 +48,8 @@ void Worker::Impl::keep_lease(const Lease& lease, std::stop_source& job, std::st
       job.request_stop();
       return;
     } else {  // the lease may outlive the trouble
-      log::warn("heartbeat of a job failed", {{"job", lease.job.id}, {"error", wanted.error().message}});
+      log::warn("heartbeat of a job failed",
+                {{"job", lease.job.id}, {"error", wanted.error().message}});
     }
   }
 }
@@ -64,7 +65,8 @@ void Worker::Impl::execute(const Lease& lease) {
   std::atomic<bool> cancelled = false;
   Result<Json> done = internal("the handler did not run");
   {
-    const std::jthread keeper([&](std::stop_token ended) { keep_lease(lease, job, ended, cancelled); });
+    const std::jthread keeper(
+        [&](std::stop_token ended) { keep_lease(lease, job, ended, cancelled); });
     try {
       done = handlers.at(lease.job.kind)(ctx, lease.job);
     } catch (const std::exception& exception) {
@@ -83,10 +85,12 @@ void Worker::Impl::execute(const Lease& lease) {
     const auto code = done.error().code;
     reported = queue.fail(lease, done.error().message,
                           code == Code::invalid_argument || code == Code::failed_precondition);
-    log::warn("job failed", {{"job", lease.job.id}, {"kind", lease.job.kind}, {"error", done.error().message}});
+    log::warn("job failed",
+              {{"job", lease.job.id}, {"kind", lease.job.kind}, {"error", done.error().message}});
   }
   if (!reported) {
-    log::error("end of a job not recorded", {{"job", lease.job.id}, {"error", reported.error().message}});
+    log::error("end of a job not recorded",
+               {{"job", lease.job.id}, {"error", reported.error().message}});
   }
 }
 

@@ -1,8 +1,10 @@
-// Takes jobs from a queue and hands them to the handler of their kind, on threads of its own. While a handler runs, its
-// lease is kept; its Context is stopped when the job is cancelled, when the lease is lost, and when the worker stops.
+// Takes jobs from a queue and hands them to the handler of their kind, on threads of its own. While
+// a handler runs, its lease is kept; its Context is stopped when the job is cancelled, when the
+// lease is lost, and when the worker stops.
 //   Worker worker(queue, {.name = "server"});
 //   worker.handle("retrain", [&](const Context& ctx, const Job& job) -> Result<Json> { … });
-//   worker.start();  …  worker.stop();      // waits for handlers; a job stopped in this way is given back to the queue
+//   worker.start();  …  worker.stop();      // waits for handlers; a job stopped in this way is
+//   given back to the queue
 // handle() before start(); start() and stop() from one thread.
 #pragma once
 #include <functional>
@@ -15,7 +17,8 @@
 
 namespace slipway::jobs {
 
-// An error with code invalid_argument or failed_precondition is final; any other is tried again while attempts are left.
+// An error with code invalid_argument or failed_precondition is final; any other is tried again
+// while attempts are left.
 using Handler = std::function<Result<Json>(const Context&, const Job&)>;
 
 struct WorkerOptions {
