@@ -51,10 +51,12 @@ void read_command(SpecReader& reader, Settings& settings) {
   if (command.is_string() && !command.get_ref<const std::string&>().empty()) {
     settings.shell = command;
   } else if (command.is_array() && !command.empty() &&
-             std::all_of(command.begin(), command.end(), [](const Json& word) { return word.is_primitive(); })) {
+             std::all_of(command.begin(), command.end(),
+                         [](const Json& word) { return word.is_primitive(); })) {
     for (const auto& word : command) settings.argv.push_back(as_text(word));
   } else {
-    reader.problem("command", "`command` is a text for /bin/sh, or a list: the program and its arguments");
+    reader.problem("command",
+                   "`command` is a text for /bin/sh, or a list: the program and its arguments");
   }
 }
 
@@ -66,7 +68,8 @@ void read_inputs(SpecReader& reader, Settings& settings) {
       if (path.is_string()) {
         settings.inputs[name] = path;
       } else {
-        reader.problem("inputs", fmt::format("input '{}' must be a path or an output of a step", name));
+        reader.problem("inputs",
+                       fmt::format("input '{}' must be a path or an output of a step", name));
       }
     }
     return;
@@ -84,10 +87,13 @@ Settings read_settings(SpecReader& reader) {
   std::set<std::string> variables;
   for (const auto& name : settings.outputs) {
     if (!is_output_name(name)) {
-      reader.problem("outputs", fmt::format("'{}' cannot name an output: use letters, digits, '.', '_' and '-'", name));
+      reader.problem(
+          "outputs",
+          fmt::format("'{}' cannot name an output: use letters, digits, '.', '_' and '-'", name));
     }
     if (!variables.insert(variable("", name)).second) {
-      reader.problem("outputs", fmt::format("two outputs would share the variable {}", variable("SLIPWAY_OUTPUT_", name)));
+      reader.problem("outputs", fmt::format("two outputs would share the variable {}",
+                                            variable("SLIPWAY_OUTPUT_", name)));
     }
   }
   const Json environment = reader.json("env");
@@ -107,7 +113,8 @@ Settings read_settings(SpecReader& reader) {
 }
 
 // Files of the working folder that the command's text names: `python train.py` depends on train.py.
-std::vector<std::string> files_named_in(const Settings& settings, const std::filesystem::path& workdir) {
+std::vector<std::string> files_named_in(const Settings& settings,
+                                        const std::filesystem::path& workdir) {
   std::vector<std::string> words = settings.argv;
   std::string word;
   for (const char c : settings.shell + " ") {
@@ -128,7 +135,9 @@ std::vector<std::string> files_named_in(const Settings& settings, const std::fil
   return files;
 }
 
-bool is_stored(std::string_view value) { return value.starts_with(kBlob) || value.starts_with(kTree); }
+bool is_stored(std::string_view value) {
+  return value.starts_with(kBlob) || value.starts_with(kTree);
+}
 
 // The last lines of what was written to a log after `from`.
 std::string tail_of(const std::filesystem::path& file, std::uintmax_t from) {
@@ -184,7 +193,9 @@ class CommandKind final : public StepKind {
     return names;
   }
 
-  bool allows_environment(std::string_view pointer) const override { return pointer.starts_with("/env/"); }
+  bool allows_environment(std::string_view pointer) const override {
+    return pointer.starts_with("/env/");
+  }
 
   Result<Json> fingerprint(const Context& ctx, const StepInputs& in) const override {
     SpecReader reader = in.config.reader();
@@ -222,7 +233,7 @@ class CommandKind final : public StepKind {
     std::error_code error;
     const auto log_start = std::filesystem::file_size(log_file, error);
     const Descriptor log(::open(log_file.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
-    if (log.get() < 0) return errno_error(errno, "open the log", log_file);
+    if (log.get() < 0) return errno_error(errno, "cannot open the log", log_file);
 
     ProcessSpec process;
     process.shell = settings.shell;
@@ -235,16 +246,18 @@ class CommandKind final : public StepKind {
     if (ended->signal != 0 || ended->exit_code != 0) {
       const auto tail = tail_of(log_file, error ? 0 : log_start);
       return failed_precondition(
-          (ended->signal != 0 ? fmt::format("the command was killed by signal {}", ended->signal)
-                              : fmt::format("the command ended with exit code {}", ended->exit_code)) +
+          (ended->signal != 0
+               ? fmt::format("the command was killed by signal {}", ended->signal)
+               : fmt::format("the command ended with exit code {}", ended->exit_code)) +
           (tail.empty() ? " and wrote nothing" : "; its last lines:\n" + tail));
     }
     return collect(settings, output_folder);
   }
 
  private:
-  Result<std::vector<std::string>> environment_of(const Settings& settings, const StepCall& call,
-                                                  const std::filesystem::path& output_folder) const {
+  Result<std::vector<std::string>> environment_of(
+      const Settings& settings, const StepCall& call,
+      const std::filesystem::path& output_folder) const {
     std::map<std::string, std::string> variables;
     for (char** entry = environ; *entry != nullptr; ++entry) {
       const std::string_view text(*entry);
@@ -277,7 +290,8 @@ class CommandKind final : public StepKind {
   }
 
   // A copy, so that no program can change what the store holds.
-  Result<std::filesystem::path> materialise(std::string_view stored, const std::filesystem::path& folder,
+  Result<std::filesystem::path> materialise(std::string_view stored,
+                                            const std::filesystem::path& folder,
                                             const std::string& name) const {
     if (const auto made = make_dirs(folder); !made) return made.error();
     const auto target = folder / name;
@@ -290,10 +304,11 @@ class CommandKind final : public StepKind {
     if (!source) return source.error();
     std::error_code error;
     std::filesystem::copy_file(*source, target, error);
-    if (error) return errno_error(error.value(), "copy an input to", target);
+    if (error) return errno_error(error.value(), "cannot copy an input to", target);
     const auto copied = sha256_file_hex(target);
     if (!copied) return copied.error();
-    if (*copied != digest) return data_loss(fmt::format("blob {} does not hold the bytes of its name", digest));
+    if (*copied != digest)
+      return data_loss(fmt::format("blob {} does not hold the bytes of its name", digest));
     return target;
   }
 
@@ -305,9 +320,10 @@ class CommandKind final : public StepKind {
       const auto status = std::filesystem::symlink_status(path, error);
       const bool is_folder = std::filesystem::is_directory(status);
       if (!is_folder && !std::filesystem::is_regular_file(status)) {
-        return failed_precondition(fmt::format(
-            "the command ended well, but did not write its output '{}': it belongs at the path in ${}", name,
-            variable("SLIPWAY_OUTPUT_", name)));
+        return failed_precondition(
+            fmt::format("the command ended well, but did not write its output '{}': it belongs at "
+                        "the path in ${}",
+                        name, variable("SLIPWAY_OUTPUT_", name)));
       }
       const auto stored = is_folder ? blobs_.put_tree(path) : blobs_.put_file_moving(path);
       if (!stored) return stored.error().at(fmt::format("output '{}'", name));
@@ -315,7 +331,8 @@ class CommandKind final : public StepKind {
       result.artifacts.push_back({name, stored->sha256, stored->size, is_folder});
     }
     if (!settings.outputs.empty()) {
-      result.summary = fmt::format("{} output{}", settings.outputs.size(), settings.outputs.size() == 1 ? "" : "s");
+      result.summary = fmt::format("{} output{}", settings.outputs.size(),
+                                   settings.outputs.size() == 1 ? "" : "s");
     }
     return result;
   }

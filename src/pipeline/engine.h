@@ -1,13 +1,15 @@
-// Runs pipelines. Each step's result is kept under the SHA-256 of everything it follows from: the kind and its version,
-// the settings, the outputs of the steps before it, and the kind's fingerprint. The same key is never run twice, so a
-// run that was killed is resumed by starting it again.
+// Runs pipelines. Each step's result is kept under the SHA-256 of everything it follows from: the
+// kind and its version, the settings, the outputs of the steps before it, and the kind's
+// fingerprint. The same key is never run twice, so a run that was killed is resumed by starting it
+// again.
 //   auto engine = Engine::open({db, blobs, audit, clock, ids, home}, kinds);
 //   auto spec = PipelineSpec::load("pipeline.yaml", kinds, {{"trials", "5"}});
 //   auto report = (*engine)->run(ctx, *spec, {}, &observer);
 //   if (report && report->state == RunState::refused) …       // it ran, and a gate said no
-// A step is finished once its record is durable; only then do the steps that need it start. Steps run on a pool of
-// threads; steps on other branches go on when one fails. Stopping ctx.stop ends the run as cancelled, commands included.
-// Thread-safe; several runs, also of other processes on the same home, may go on at once.
+// A step is finished once its record is durable; only then do the steps that need it start. Steps
+// run on a pool of threads; steps on other branches go on when one fails. Stopping ctx.stop ends
+// the run as cancelled, commands included. Thread-safe; several runs, also of other processes on
+// the same home, may go on at once.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -60,6 +62,7 @@ struct PlannedStep {
     hit,    // an earlier result will be used
     run,    // it will run
     maybe,  // follows from the outputs of a step that will run
+    skip,   // needs a step whose earlier result, a no, will be used
   };
   std::string name;
   std::string kind;
@@ -102,24 +105,28 @@ struct RunReport {
   std::vector<StepReport> steps;  // as in the file; empty in lists of runs
 };
 
-// What goes on, as it goes on. Calls come from several threads, never two at once; they must not block.
+// What goes on, as it goes on. Calls come from several threads, never two at once; they must not
+// block.
 class Observer {
  public:
   virtual ~Observer() = default;
-  virtual void run_started(const RunReport& /*run*/) {}       // all steps waiting
-  virtual void step_started(const StepReport& /*step*/) {}    // each attempt
-  virtual void step_progress(const std::string& /*step*/, double /*fraction*/, std::string_view /*what*/) {}
+  virtual void run_started(const RunReport& /*run*/) {}     // all steps waiting
+  virtual void step_started(const StepReport& /*step*/) {}  // each attempt
+  virtual void step_progress(const std::string& /*step*/, double /*fraction*/,
+                             std::string_view /*what*/) {}
   virtual void step_retrying(const StepReport& /*step*/, Duration /*in*/) {}
-  virtual void step_ended(const StepReport& /*step*/) {}      // also cached, skipped; one that ran: once it is durable
+  virtual void step_ended(const StepReport& /*step*/) {
+  }  // also cached, skipped; one that ran: once it is durable
   virtual void run_ended(const RunReport& /*run*/) {}
 };
 
 struct RunOptions {
-  std::string from_step;                           // this step and all that need it run again, cached or not
-  bool use_cache = true;                           // false: everything runs again
-  int max_parallel = 0;                            // steps at once; 0: one per processor
+  std::string from_step;  // this step and all that need it run again, cached or not
+  bool use_cache = true;  // false: everything runs again
+  int max_parallel = 0;   // steps at once; 0: one per processor
   std::string reason = "by hand";
-  std::map<std::string, std::string> environment;  // for commands; not part of the cache key (MLFLOW_TRACKING_URI …)
+  std::map<std::string, std::string>
+      environment;  // for commands; not part of the cache key (MLFLOW_TRACKING_URI …)
 };
 
 class Engine {
@@ -132,16 +139,19 @@ class Engine {
     IdSource& ids;
     std::filesystem::path home;  // logs go to pipelines/<run>/, scratch to tmp/pipelines/<run>/
   };
-  static Result<std::unique_ptr<Engine>> open(const Parts& parts, const StepKinds& kinds);  // kinds outlive it, too
+  static Result<std::unique_ptr<Engine>> open(const Parts& parts,
+                                              const StepKinds& kinds);  // kinds outlive it, too
   ~Engine();
 
   // What run() would do, without doing it.
-  Result<std::vector<PlannedStep>> plan(const Context& ctx, const PipelineSpec& spec, const RunOptions& options = {}) const;
+  Result<std::vector<PlannedStep>> plan(const Context& ctx, const PipelineSpec& spec,
+                                        const RunOptions& options = {}) const;
   // An error only when nothing could be recorded; what went wrong in steps is in the report.
-  Result<RunReport> run(const Context& ctx, const PipelineSpec& spec, const RunOptions& options = {},
-                        Observer* observer = nullptr);
+  Result<RunReport> run(const Context& ctx, const PipelineSpec& spec,
+                        const RunOptions& options = {}, Observer* observer = nullptr);
 
-  // Marks runs whose process is gone as interrupted, and returns how many. run() does this first; a server when it starts.
+  // Marks runs whose process is gone as interrupted, and returns how many. run() does this first; a
+  // server when it starts.
   Result<int> recover(const Context& ctx);
 
   struct Filter {
@@ -149,7 +159,7 @@ class Engine {
     int limit = 50;
   };
   Result<std::vector<RunReport>> list(const Filter& filter) const;  // newest first, without steps
-  Result<RunReport> get(std::string_view run_id) const;             // also by a prefix that names one run
+  Result<RunReport> get(std::string_view run_id) const;  // also by a prefix that names one run
 
  private:
   struct Impl;

@@ -8,9 +8,10 @@ namespace slipway::pipeline {
 namespace {
 
 constexpr std::pair<ParamType, std::string_view> kTypes[] = {
-    {ParamType::text, "text"},       {ParamType::integer, "integer"}, {ParamType::number, "number"},
-    {ParamType::boolean, "boolean"}, {ParamType::time, "time"},       {ParamType::duration, "duration"},
-    {ParamType::list, "list"},       {ParamType::mapping, "mapping"}};
+    {ParamType::text, "text"},     {ParamType::integer, "integer"},
+    {ParamType::number, "number"}, {ParamType::boolean, "boolean"},
+    {ParamType::time, "time"},     {ParamType::duration, "duration"},
+    {ParamType::list, "list"},     {ParamType::mapping, "mapping"}};
 
 std::optional<ParamType> type_named(std::string_view name) {
   for (const auto& [type, text] : kTypes) {
@@ -83,8 +84,7 @@ Result<Json> read_text(ParamType type, const std::string& text) {
 
 // A default, as the file has it.
 Result<Json> read_value(ParamType type, const Json& value) {
-  const bool fits = type == type_of(value) ||
-                    (type == ParamType::number && value.is_number()) ||
+  const bool fits = type == type_of(value) || (type == ParamType::number && value.is_number()) ||
                     (type == ParamType::text && value.is_primitive() && !value.is_null());
   if (type == ParamType::text && fits && !value.is_string()) return Json(value.dump());
   if (fits) return value;
@@ -108,7 +108,8 @@ Result<Json> environment_value(const Reference& reference) {
     return invalid_argument(
         fmt::format("'{}' cannot stand in a parameter: only ${{env.NAME}} can", reference.text));
   }
-  const char* value = std::getenv(reference.name.c_str());  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  const char* value =
+      std::getenv(reference.name.c_str());  // NOLINT(concurrency-mt-unsafe): nobody sets it
   if (value == nullptr) {
     return failed_precondition(
         fmt::format("the environment variable {} is not set", reference.name));
@@ -126,7 +127,8 @@ std::string_view to_string(ParamType type) {
 }
 
 std::string suggestion(std::string_view word, const std::vector<std::string>& candidates) {
-  if (const auto near = nearest(word, candidates)) return fmt::format("; did you mean '{}'?", *near);
+  if (const auto near = nearest(word, candidates))
+    return fmt::format("; did you mean '{}'?", *near);
   if (candidates.empty()) return "; there are none";
   return fmt::format("; there are: {}", fmt::join(candidates, ", "));
 }
@@ -162,11 +164,10 @@ std::vector<Param> read_params(const SpecDocument& document,
     // An override makes what the default refers to unimportant.
     const auto override_text = overrides.find(name);
     const bool given = override_text != overrides.end();
-    const Json value = replace_references(
-        written, pointer, Escapes::resolve, lookup,
-        [&](const std::string& where, const Error& error) {
-          if (!given) problem(where, error);
-        });
+    const Json value = replace_references(written, pointer, Escapes::resolve, lookup,
+                                          [&](const std::string& where, const Error& error) {
+                                            if (!given) problem(where, error);
+                                          });
 
     Param param;
     param.name = name;
@@ -180,8 +181,8 @@ std::vector<Param> read_params(const SpecDocument& document,
       if (value.contains("help") && value["help"].is_string()) param.help = value["help"];
       choices = value.value("choices", Json());
       if (value.contains("type")) {
-        const std::string type = value["type"].is_string() ? value["type"].get<std::string>()
-                                                           : value["type"].dump();
+        const std::string type =
+            value["type"].is_string() ? value["type"].get<std::string>() : value["type"].dump();
         const auto known = type_named(type);
         if (!known) {
           problem(pointer + "/type", invalid_argument(fmt::format("unknown type '{}'{}", type,
@@ -200,8 +201,9 @@ std::vector<Param> read_params(const SpecDocument& document,
       }
       param.value = std::move(*read);
     } else if (param.value.is_null()) {
-      problem(pointer, invalid_argument(fmt::format(
-                           "parameter '{}' has no default: give it with --param {}=VALUE", name, name)));
+      problem(pointer,
+              invalid_argument(fmt::format(
+                  "parameter '{}' has no default: give it with --param {}=VALUE", name, name)));
       continue;
     } else {
       auto read = read_value(param.type, param.value);
@@ -213,8 +215,8 @@ std::vector<Param> read_params(const SpecDocument& document,
     }
     if (choices.is_array() &&
         std::find(choices.begin(), choices.end(), param.value) == choices.end()) {
-      problem(pointer, invalid_argument(fmt::format("parameter '{}' is {}; it can be one of {}", name,
-                                                    param.value.dump(), choices.dump())));
+      problem(pointer, invalid_argument(fmt::format("parameter '{}' is {}; it can be one of {}",
+                                                    name, param.value.dump(), choices.dump())));
       continue;
     }
     params.push_back(std::move(param));

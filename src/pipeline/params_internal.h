@@ -12,8 +12,8 @@ namespace slipway::pipeline {
 
 using NoteProblem = std::function<void(const std::string& pointer, const Error&)>;
 
-// In the order of the file. What is wrong goes to `problem`; an override that names no parameter goes there with
-// the pointer "".
+// In the order of the file. What is wrong goes to `problem`; an override that names no parameter
+// goes there with the pointer "".
 std::vector<Param> read_params(const SpecDocument& document,
                                const std::map<std::string, std::string>& overrides,
                                const NoteProblem& problem);

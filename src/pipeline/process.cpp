@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kSliceMillis = 50;  // how long a stop or a deadline may go unnoticed
 
-// Reads "+ group" and "- group"; at the end of its input (we are gone) it kills the groups that are left.
+// Reads "+ group" and "- group"; at the end of its input (we are gone) it kills the groups that are
+// left.
 constexpr const char* kGuardianScript = R"sh(
 trap '' HUP INT TERM
 groups=' '
@@ -28,7 +29,8 @@ done
 for group in $groups; do kill -KILL -- "-$group"; done 2>/dev/null
 )sh";
 
-// Announces the group, so that there is no moment in which the guardian does not know it, and then becomes the program.
+// Announces the group, so that there is no moment in which the guardian does not know it, and then
+// becomes the program.
 constexpr const char* kShellPrelude = R"(echo "+ $$" >&3; exec 3>&-; eval "$1")";
 constexpr const char* kArgvPrelude = R"(echo "+ $$" >&3; exec 3>&-; exec "$@")";
 
@@ -84,7 +86,8 @@ Result<pid_t> spawn(const ProcessSpec& spec, int guardian_fd) {
   posix_spawn_file_actions_addchdir_np(actions.get(), spec.workdir.c_str());
   SpawnAttributes attributes(POSIX_SPAWN_SETPGROUP);
 
-  std::vector<std::string> argv = {"sh", "-c", spec.shell.empty() ? kArgvPrelude : kShellPrelude, "sh"};
+  std::vector<std::string> argv = {"sh", "-c", spec.shell.empty() ? kArgvPrelude : kShellPrelude,
+                                   "sh"};
   if (spec.shell.empty()) {
     argv.insert(argv.end(), spec.argv.begin(), spec.argv.end());
   } else {
@@ -95,7 +98,7 @@ Result<pid_t> spawn(const ProcessSpec& spec, int guardian_fd) {
   pid_t pid = -1;
   const int failed = posix_spawn(&pid, "/bin/sh", actions.get(), attributes.get(), arguments.data(),
                                  environment.data());
-  if (failed != 0) return errno_error(failed, "start a command in", spec.workdir);
+  if (failed != 0) return errno_error(failed, "cannot start a command in", spec.workdir);
   return pid;
 }
 
@@ -158,7 +161,8 @@ Result<int> Guardian::pipe() {
 
 Result<void> Guardian::start() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "make a pipe for", "the guardian of commands");
+  if (::pipe2(ends, O_CLOEXEC) != 0)
+    return errno_error(errno, "cannot make a pipe for", "the guardian of commands");
   FileActions actions;
   posix_spawn_file_actions_adddup2(actions.get(), ends[0], 0);
   posix_spawn_file_actions_addopen(actions.get(), 1, "/dev/null", O_WRONLY, 0);
@@ -174,7 +178,7 @@ Result<void> Guardian::start() {
   if (failed != 0) {
     ::close(ends[1]);
     pid_ = -1;
-    return errno_error(failed, "start", "/bin/sh");
+    return errno_error(failed, "cannot start", "/bin/sh");
   }
   write_fd_ = ends[1];
   return {};
@@ -202,7 +206,8 @@ Result<ProcessEnd> run_process(const Context& ctx, const ProcessSpec& spec, Dura
 
   ProcessEnd end;
   if (ended) {
-    ::kill(-pid, SIGKILL);  // what it left behind; the unreaped leader keeps the group's number ours
+    ::kill(-pid,
+           SIGKILL);  // what it left behind; the unreaped leader keeps the group's number ours
     end = reap(pid);
   } else {
     terminate(pid, pidfd, grace);

@@ -1,6 +1,6 @@
-// Child processes that cannot outlive us: each runs in a process group of its own, which is terminated on a timeout or a
-// stop, cleaned up when the child ends, and killed by a guardian (a small shell in a session of its own) when this
-// process dies, however it dies.
+// Child processes that cannot outlive us: each runs in a process group of its own, which is
+// terminated on a timeout or a stop, cleaned up when the child ends, and killed by a guardian (a
+// small shell in a session of its own) when this process dies, however it dies.
 #pragma once
 #include <filesystem>
 #include <mutex>
@@ -33,8 +33,8 @@ class Guardian {
 };
 
 struct ProcessSpec {
-  std::string shell;              // by /bin/sh; else
-  std::vector<std::string> argv;  // found in PATH
+  std::string shell;                     // by /bin/sh; else
+  std::vector<std::string> argv;         // found in PATH
   std::vector<std::string> environment;  // "NAME=value", all of it
   std::filesystem::path workdir;
   int output_fd = -1;  // stdout and stderr
@@ -45,8 +45,9 @@ struct ProcessEnd {
   int signal = 0;  // not 0: killed by it
 };
 
-// Waits until it ended. When ctx says stop or its deadline passes, the group gets TERM, and KILL after `grace`; then
-// ctx's error is returned.
-Result<ProcessEnd> run_process(const Context& ctx, const ProcessSpec& spec, Duration grace, Guardian& guardian);
+// Waits until it ended. When ctx says stop or its deadline passes, the group gets TERM, and KILL
+// after `grace`; then ctx's error is returned.
+Result<ProcessEnd> run_process(const Context& ctx, const ProcessSpec& spec, Duration grace,
+                               Guardian& guardian);
 
 }  // namespace slipway::pipeline

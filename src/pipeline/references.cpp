@@ -4,10 +4,11 @@ namespace slipway::pipeline {
 namespace {
 
 Error reference_error(std::string_view text) {
-  return invalid_argument(fmt::format(
-      "'{}' is no reference: write ${{params.NAME}}, ${{steps.STEP.OUTPUT}} or ${{env.NAME}}; for a "
-      "literal (a shell variable, say) write ${}",
-      text, text));
+  return invalid_argument(
+      fmt::format("'{}' is no reference: write ${{params.NAME}}, ${{steps.STEP.OUTPUT}} or "
+                  "${{env.NAME}}; for a "
+                  "literal (a shell variable, say) write ${}",
+                  text, text));
 }
 
 std::vector<std::string> split(std::string_view text, char separator) {
@@ -35,9 +36,10 @@ Result<Reference> parse_reference(std::string_view text) {  // "${...}"
   } else if (parts[0] == "steps") {
     reference.root = Reference::Root::steps;
     if (parts.size() < 3) {
-      return invalid_argument(fmt::format(
-          "'{}' names no output: write ${{steps.{}.OUTPUT}}, or put the step under `needs` to only wait for it",
-          text, parts[1]));
+      return invalid_argument(
+          fmt::format("'{}' names no output: write ${{steps.{}.OUTPUT}}, or put the step under "
+                      "`needs` to only wait for it",
+                      text, parts[1]));
     }
   } else if (parts[0] == "env" && parts.size() == 2) {
     reference.root = Reference::Root::env;

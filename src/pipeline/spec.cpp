@@ -17,7 +17,8 @@ bool is_name(std::string_view text) {
   });
 }
 
-constexpr std::string_view kNameRule = "a name begins with a letter and has letters, digits, '_' and '-'";
+constexpr std::string_view kNameRule =
+    "a name begins with a letter and has letters, digits, '_' and '-'";
 
 class SpecParser {
  public:
@@ -87,7 +88,8 @@ class SpecParser {
     spec_.seed = static_cast<std::uint64_t>(root.integer("seed", 0));
     root.json("params");
     auto entries = root.entries("steps");
-    if (entries.empty()) root.problem("steps", "a pipeline needs `steps`: a mapping of names to steps");
+    if (entries.empty())
+      root.problem("steps", "a pipeline needs `steps`: a mapping of names to steps");
     std::stable_sort(entries.begin(), entries.end(), [&](const auto& a, const auto& b) {
       return position(raw_, a.second.pointer()) < position(raw_, b.second.pointer());
     });
@@ -177,7 +179,8 @@ class SpecParser {
     return "";
   }
 
-  // References to steps become needs; those to the environment are only allowed where the kind says so.
+  // References to steps become needs; those to the environment are only allowed where the kind says
+  // so.
   void read_references() {
     std::vector<std::string> names;
     for (const auto& step : spec_.steps) names.push_back(step.name);
@@ -205,12 +208,13 @@ class SpecParser {
                                           const std::string& pointer) const {
     if (!kinds_.find(step.kind)->allows_environment(
             std::string_view(pointer).substr(step.pointer.size()))) {
-      return invalid_argument(
-          fmt::format("{} cannot stand here: make it a parameter (`params: x: {}`), so that its value "
-                      "is recorded and decides the cache",
-                      reference.text, reference.text));
+      return invalid_argument(fmt::format(
+          "{} cannot stand here: make it a parameter (`params: x: {}`), so that its value "
+          "is recorded and decides the cache",
+          reference.text, reference.text));
     }
-    if (std::getenv(reference.name.c_str()) == nullptr) {  // NOLINT(concurrency-mt-unsafe): nobody sets it
+    if (std::getenv(reference.name.c_str()) ==
+        nullptr) {  // NOLINT(concurrency-mt-unsafe): nobody sets it
       return failed_precondition(
           fmt::format("the environment variable {} is not set", reference.name));
     }
@@ -230,14 +234,15 @@ class SpecParser {
       return path == output || path.starts_with(output + ".");
     };
     if (outputs && std::none_of(outputs->begin(), outputs->end(), leads_to)) {
-      return invalid_argument(fmt::format("step '{}' has no output '{}' (in {}){}", source->name, path,
-                                          reference.text, suggestion(path, *outputs)));
+      return invalid_argument(fmt::format("step '{}' has no output '{}' (in {}){}", source->name,
+                                          path, reference.text, suggestion(path, *outputs)));
     }
     step.needs.push_back(source->name);
     return std::optional<Json>();
   }
 
-  // The order of work: each step after its needs, else as in the file. What cannot be ordered is in a cycle.
+  // The order of work: each step after its needs, else as in the file. What cannot be ordered is in
+  // a cycle.
   void connect() {
     std::map<std::string, std::size_t> index;
     for (std::size_t i = 0; i < spec_.steps.size(); ++i) index[spec_.steps[i].name] = i;
@@ -284,9 +289,9 @@ class SpecParser {
         const auto [writer, fresh] = writers.emplace(made, &step);
         if (fresh || writer->second == &step) continue;
         problem(step.pointer,
-                fmt::format("step '{}' writes {}, and so does step '{}' ({}): give one another name",
-                            step.name, made, writer->second->name,
-                            raw_.place(writer->second->pointer)));
+                fmt::format(
+                    "step '{}' writes {}, and so does step '{}' ({}): give one another name",
+                    step.name, made, writer->second->name, raw_.place(writer->second->pointer)));
       }
     }
   }
@@ -311,7 +316,8 @@ Result<PipelineSpec> PipelineSpec::load(const std::filesystem::path& file, const
 }
 
 Result<PipelineSpec> PipelineSpec::parse(std::string_view text, const std::string& name,
-                                         const std::filesystem::path& folder, const StepKinds& kinds,
+                                         const std::filesystem::path& folder,
+                                         const StepKinds& kinds,
                                          const std::map<std::string, std::string>& overrides) {
   auto document = SpecDocument::parse(text, name);
   if (!document) return document.error();

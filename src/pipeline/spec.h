@@ -1,13 +1,14 @@
-// A pipeline file, read and checked: parameters with their values, steps in the order of the file, and the graph that
-// follows from references and `needs`. Everything that can be known before anything runs is checked here, with file,
-// line, column and the nearest valid name.
+// A pipeline file, read and checked: parameters with their values, steps in the order of the file,
+// and the graph that follows from references and `needs`. Everything that can be known before
+// anything runs is checked here, with file, line, column and the nearest valid name.
 //   name: flights
 //   params:
 //     train_end: 2013-04-01                      # the default gives the type
 //     trials: {type: integer, default: 20, help: how many settings to try}
 //   steps:
 //     ingest:
-//       ingest: {sql_file: sql/ingest.sql}       # a key named like a kind holds the kind's settings …
+//       ingest: {sql_file: sql/ingest.sql}       # a key named like a kind holds the kind's
+//       settings …
 //     train:
 //       kind: train                              # … or `kind`, with the settings beside it
 //       dataset: ${steps.ingest.dataset}         # which also makes train wait for ingest
@@ -17,8 +18,8 @@
 //     report:
 //       command: python report.py                # a text or a list may stand there, too
 //       needs: [train]
-// `$${` stands for `${`. A value that is one reference keeps its type; inside a longer text it is written out.
-// A value object.
+// `$${` stands for `${`. A value that is one reference keeps its type; inside a longer text it is
+// written out. A value object.
 #pragma once
 #include <filesystem>
 #include <map>
@@ -42,7 +43,7 @@ std::string_view to_string(ParamType type);
 struct Param {
   std::string name;
   ParamType type = ParamType::text;
-  Json value;  // what this run uses
+  Json value;          // what this run uses
   bool given = false;  // by the caller, instead of the default
   std::string help;
 };
@@ -65,8 +66,9 @@ struct PipelineSpec {
   static Result<PipelineSpec> load(const std::filesystem::path& file, const StepKinds& kinds,
                                    const std::map<std::string, std::string>& overrides = {});
   // folder: where relative paths start; name stands for the file in messages.
-  static Result<PipelineSpec> parse(std::string_view text, const std::string& name, const std::filesystem::path& folder,
-                                    const StepKinds& kinds, const std::map<std::string, std::string>& overrides = {});
+  static Result<PipelineSpec> parse(std::string_view text, const std::string& name,
+                                    const std::filesystem::path& folder, const StepKinds& kinds,
+                                    const std::map<std::string, std::string>& overrides = {});
 
   const StepSpec* find(std::string_view step) const;
   Json param_values() const;  // {"train_end": "2013-04-01", …}

@@ -1,11 +1,13 @@
-// A step kind: what one word under `steps:` in a pipeline file does ("ingest", "train", "command"). The engine decides
-// whether and when a step runs; a kind checks its declaration, names what else decides the result, and does the work.
-// Kinds are objects without state of a run; they are given to the engine in a StepKinds, by whoever wires the program.
+// A step kind: what one word under `steps:` in a pipeline file does ("ingest", "train", "command").
+// The engine decides whether and when a step runs; a kind checks its declaration, names what else
+// decides the result, and does the work. Kinds are objects without state of a run; they are given
+// to the engine in a StepKinds, by whoever wires the program.
 //   class CountRows final : public StepKind {
 //     std::string_view name() const override { return "count_rows"; }
 //     Result<void> check(SpecReader& config) const override { config.text("file"); return {}; }
-//     std::optional<std::vector<std::string>> outputs(const Json&) const override { return {{"rows"}}; }
-//     Result<Json> fingerprint(const Context&, const StepInputs& in) const override {   // the file's bytes, not its name
+//     std::optional<std::vector<std::string>> outputs(const Json&) const override { return
+//     {{"rows"}}; } Result<Json> fingerprint(const Context&, const StepInputs& in) const override {
+//     // the file's bytes, not its name
 //       auto digest = in.files.of(in.config.path("file"));
 //       if (!digest) return digest.error();
 //       return Json{{"file", *digest}};
@@ -31,8 +33,8 @@
 
 namespace slipway::pipeline {
 
-// One step's declaration with its references replaced: ${params.x} before check(), ${steps.x.y} before fingerprint()
-// and run().
+// One step's declaration with its references replaced: ${params.x} before check(), ${steps.x.y}
+// before fingerprint() and run().
 class StepConfig {
  public:
   // engine_keys are keys of the same mapping that belong to the engine ("needs", "retries" …).
@@ -64,7 +66,8 @@ class StepConfig {
 class FileDigests {
  public:
   virtual ~FileDigests() = default;
-  // A file: SHA-256 of its bytes. A folder: SHA-256 over the names and digests of the files in it. not_found names the path.
+  // A file: SHA-256 of its bytes. A folder: SHA-256 over the names and digests of the files in it.
+  // not_found names the path.
   virtual Result<std::string> of(const std::filesystem::path& path) = 0;
 };
 
@@ -88,11 +91,12 @@ struct StepInputs {
 struct StepCall : StepInputs {
   std::string run_id;
   std::string pipeline;
-  int attempt = 1;                       // from 1
-  std::filesystem::path work_dir;        // an empty folder of this attempt; gone afterwards
+  int attempt = 1;                 // from 1
+  std::filesystem::path work_dir;  // an empty folder of this attempt; gone afterwards
   std::map<std::string, std::string> environment;  // RunOptions::environment
   StepLog& log;
-  std::function<void(double fraction, std::string_view what)> progress;  // fraction of the step, 0 to 1; never empty
+  std::function<void(double fraction, std::string_view what)>
+      progress;  // fraction of the step, 0 to 1; never empty
 };
 
 // Bytes in the blob store that a step made. A cached step is run again when one of them is gone.
@@ -104,33 +108,44 @@ struct Artifact {
 };
 
 struct StepResult {
-  Json outputs = Json::object();  // what other steps refer to; small, and the same whenever the work was the same
+  Json outputs = Json::object();  // what other steps refer to; small, and the same whenever the
+                                  // work was the same
   std::vector<Artifact> artifacts;
   std::string summary;  // one line for people: "336,776 rows, 43 columns"
-  bool passed = true;   // false: it ran, and the answer is no (a gate); steps that depend on it are skipped
+  bool passed =
+      true;  // false: it ran, and the answer is no (a gate); steps that depend on it are skipped
 };
 
 class StepKind {
  public:
   virtual ~StepKind() = default;
   virtual std::string_view name() const = 0;
-  // Raise it when the same declaration gives another result than before: earlier results are not used again.
+  // Raise it when the same declaration gives another result than before: earlier results are not
+  // used again.
   virtual int version() const { return 1; }
 
-  // Reads every key of a declaration and notes problems in the reader; the engine closes it (unknown keys). References
-  // to parameters are replaced; references to other steps still stand as text.
+  // Reads every key of a declaration and notes problems in the reader; the engine closes it
+  // (unknown keys). References to parameters are replaced; references to other steps still stand as
+  // text.
   virtual Result<void> check(SpecReader& config) const = 0;
   // The names that others may use in ${steps.<this>.<name>}. Nothing: unknown before it ran.
-  virtual std::optional<std::vector<std::string>> outputs(const Json& /*config*/) const { return std::nullopt; }
-  // Names with one writer in a pipeline: "dataset flights", "model late". Two steps that name the same are an error.
+  virtual std::optional<std::vector<std::string>> outputs(const Json& /*config*/) const {
+    return std::nullopt;
+  }
+  // Names with one writer in a pipeline: "dataset flights", "model late". Two steps that name the
+  // same are an error.
   virtual std::vector<std::string> produces(const Json& /*config*/) const { return {}; }
-  // Whether ${env.X} may stand at this pointer of the declaration ("/env/TOKEN"). Its value is neither stored nor part
-  // of the cache key.
+  // Whether ${env.X} may stand at this pointer of the declaration ("/env/TOKEN"). Its value is
+  // neither stored nor part of the cache key.
   virtual bool allows_environment(std::string_view /*pointer*/) const { return false; }
 
-  // What else decides the result: digests of files, versions of data, of code. Enters the cache key.
-  virtual Result<Json> fingerprint(const Context& /*ctx*/, const StepInputs& /*in*/) const { return Json::object(); }
-  // Why an earlier result can no longer be used ("model version late/3 was deleted"); nothing when it can.
+  // What else decides the result: digests of files, versions of data, of code. Enters the cache
+  // key.
+  virtual Result<Json> fingerprint(const Context& /*ctx*/, const StepInputs& /*in*/) const {
+    return Json::object();
+  }
+  // Why an earlier result can no longer be used ("model version late/3 was deleted"); nothing when
+  // it can.
   virtual Result<std::optional<std::string>> stale(const Context& /*ctx*/, const StepInputs& /*in*/,
                                                    const Json& /*outputs*/) const {
     return std::optional<std::string>{};
