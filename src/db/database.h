@@ -103,9 +103,9 @@ class Connection {
   }
   Result<Rows> query_values(std::string_view sql, std::span<const Value> values);
 
+  struct Impl;  // SQLite's side, in connection_internal.h
+
  protected:
-  struct Impl;
-  friend class Database;
   Impl* impl_ = nullptr;
 };
 
