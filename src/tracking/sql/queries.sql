@@ -1,0 +1,132 @@
+-- name: insert_default_experiment
+INSERT OR IGNORE INTO experiments(id, name, artifact_location, created_ms, updated_ms)
+VALUES (0, 'Default', 'mlflow-artifacts:/0', ?1, ?1)
+
+-- name: insert_experiment
+INSERT INTO experiments(name, artifact_location, created_ms, updated_ms) VALUES (?1, ?2, ?3, ?3)
+
+-- name: set_artifact_location
+UPDATE experiments SET artifact_location = ?2 WHERE id = ?1
+
+-- name: find_experiment
+SELECT id, name, artifact_location, created_ms, updated_ms, deleted_ms FROM experiments WHERE id = ?
+
+-- name: find_experiment_by_name
+SELECT id, name, artifact_location, created_ms, updated_ms, deleted_ms FROM experiments WHERE name = ?
+
+-- name: rename_experiment
+UPDATE experiments SET name = ?2, updated_ms = ?3 WHERE id = ?1
+
+-- name: mark_experiment_deleted
+UPDATE experiments SET deleted_ms = ?2, updated_ms = ?2 WHERE id = ?1
+
+-- name: mark_experiment_restored
+UPDATE experiments SET deleted_ms = NULL, updated_ms = ?2 WHERE id = ?1
+
+-- name: mark_runs_deleted_with_experiment
+UPDATE runs SET deleted_ms = ?2 WHERE experiment_id = ?1 AND deleted_ms IS NULL
+
+-- name: mark_runs_restored_with_experiment
+UPDATE runs SET deleted_ms = NULL WHERE experiment_id = ?1 AND deleted_ms = ?2
+
+-- name: upsert_experiment_tag
+INSERT INTO experiment_tags(experiment_id, key, value) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value
+
+-- name: delete_experiment_tag
+DELETE FROM experiment_tags WHERE experiment_id = ? AND key = ?
+
+-- name: experiment_tags
+SELECT experiment_id, key, value FROM experiment_tags
+WHERE experiment_id IN (SELECT value FROM json_each(?)) ORDER BY experiment_id, key
+
+-- name: insert_run
+INSERT INTO runs(id, experiment_id, name, user_id, status, start_ms, artifact_uri) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: find_run
+SELECT seq, experiment_id, deleted_ms, artifact_uri FROM runs WHERE id = ?
+
+-- name: update_run
+UPDATE runs SET status = coalesce(?2, status), end_ms = coalesce(?3, end_ms), name = coalesce(?4, name) WHERE seq = ?1
+
+-- name: set_run_deleted
+UPDATE runs SET deleted_ms = ?2 WHERE seq = ?1
+
+-- name: runs_by_seq
+SELECT seq, id, experiment_id, name, user_id, status, start_ms, end_ms, deleted_ms, artifact_uri
+FROM runs WHERE seq IN (SELECT value FROM json_each(?))
+
+-- name: params_by_seq
+SELECT run, key, value FROM run_params WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, key
+
+-- name: tags_by_seq
+SELECT run, key, value FROM run_tags WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, key
+
+-- name: latest_metrics_by_seq
+SELECT run, key, value, is_nan, step, timestamp_ms FROM run_latest_metrics
+WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, key
+
+-- name: inputs_by_seq
+SELECT run, name, digest, source_type, source, schema, profile, tags FROM run_inputs
+WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, name, digest, context
+
+-- name: models_by_seq
+SELECT run, direction, model_id, step FROM run_models
+WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, direction, model_id
+
+-- name: insert_metric
+INSERT OR IGNORE INTO run_metrics(run, key, value, is_nan, step, timestamp_ms) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: upsert_latest_metric
+INSERT INTO run_latest_metrics(run, key, value, is_nan, step, timestamp_ms) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan, step = excluded.step,
+  timestamp_ms = excluded.timestamp_ms
+WHERE (excluded.step, excluded.timestamp_ms, excluded.value) > (step, timestamp_ms, value)
+
+-- name: metric_history
+SELECT value, is_nan, step, timestamp_ms FROM run_metrics WHERE run = ?1 AND key = ?2
+ORDER BY timestamp_ms, step, value, is_nan LIMIT ?3 OFFSET ?4
+
+-- name: insert_param
+INSERT OR IGNORE INTO run_params(run, key, value) VALUES (?, ?, ?)
+
+-- name: find_param
+SELECT value FROM run_params WHERE run = ? AND key = ?
+
+-- name: upsert_tag
+INSERT INTO run_tags(run, key, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value
+
+-- name: find_tag
+SELECT value FROM run_tags WHERE run = ? AND key = ?
+
+-- name: delete_tag
+DELETE FROM run_tags WHERE run = ? AND key = ?
+
+-- name: upsert_input
+INSERT INTO run_inputs(run, name, digest, source_type, source, schema, profile, context, tags)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET tags = excluded.tags
+
+-- name: upsert_model_link
+INSERT INTO run_models(run, direction, model_id, step) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET step = excluded.step
+
+-- name: upsert_artifact
+INSERT INTO artifacts(path, sha256, size, created_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, size = excluded.size, created_ms = excluded.created_ms
+
+-- name: find_artifact
+SELECT sha256, size FROM artifacts WHERE path = ?
+
+-- name: artifacts_below
+-- ?1 = "folder/", ?2 = "folder0": "0" is the character after "/".
+SELECT path, sha256, size FROM artifacts WHERE path >= ?1 AND path < ?2 ORDER BY path
+
+-- name: any_artifact_below
+SELECT 1 FROM artifacts WHERE path >= ?1 AND path < ?2 LIMIT 1
+
+-- name: delete_artifact
+DELETE FROM artifacts WHERE path = ?1
+
+-- name: delete_artifacts_below
+DELETE FROM artifacts WHERE path >= ?1 AND path < ?2
