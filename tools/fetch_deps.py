@@ -299,6 +299,8 @@ def main():
             todo[folder] = (takes, sources, stamp)
     if not todo:
         return
+    for leftover in CACHE.glob(".new-*"):  # of a run that was killed
+        shutil.rmtree(leftover)
     started = time.monotonic()
     print("==> Fetching pinned libraries and data into .deps/", flush=True)
 

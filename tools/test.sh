@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source tools/lib.sh
 
 all_parts=(unit asan tsan api compat e2e fault)
-tsan_modules='base|db|jobs|audit|serving|server' # where threads share state
+threaded_modules='base|db|jobs|audit|serving|server' # where threads share state: the part tsan
 preset=$1
 shift
 
@@ -37,45 +37,32 @@ export LSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/lsan.supp:print_suppress
 export UBSAN_OPTIONS="print_stacktrace=1"
 export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1"
 
-# run_ctest PRESET REGEX [WRAPPER...]: runs the unit tests whose module matches; a report a module goes to $results.
-run_ctest() {
-  local dir=build/$1 regex=$2 report=$results/$part
+# run_unit PRESET MODULES [WRAPPER...]: builds and runs the unit tests of the modules that both the regular expression
+# MODULES and the filter name; a report a module goes to $results.
+run_unit() {
+  local preset=$1 modules=$2 report=$results/$part targets
   shift 2
-  mkdir -p "$report"
-  GTEST_OUTPUT="json:$report/" "$@" ctest --test-dir "$dir" --output-on-failure --no-tests=ignore \
-    -j "${SLIPWAY_JOBS:-$cores}" -R "$regex" --output-junit "$report/ctest.xml"
-}
-
-part_unit() {
   configure "$preset"
-  compile "$preset" unit_tests || return
-  run_ctest "$preset" "${filter:-.}"
-}
-
-part_asan() {
-  configure asan
-  compile asan unit_tests || return
-  run_ctest asan "${filter:-.}" "${fixed_addresses[@]}"
-}
-
-part_tsan() {
-  configure tsan
-  local targets
-  mapfile -t targets < <(ninja -C build/tsan -t targets all | sed -nE "s/^(($tsan_modules)_test): phony$/\1/p")
-  if [[ -n $filter ]]; then
-    mapfile -t targets < <(printf '%s\n' "${targets[@]}" | sed 's/_test$//' | grep -E -- "$filter" | sed 's/$/_test/')
-  fi
-  if ((${#targets[@]} == 0)) || [[ -z ${targets[0]} ]]; then
-    say "no threaded module has such tests"
+  mapfile -t targets < <(
+    ninja -C "build/$preset" -t targets all | sed -nE "s/^($modules)_test: phony$/\1/p" | grep -E -- "${filter:-.}"
+  )
+  if ((${#targets[@]} == 0)); then
+    say "no module has such tests"
     return
   fi
-  compile tsan "${targets[@]}" || return
-  run_ctest tsan "^($(IFS='|' && echo "${targets[*]%_test}"))\$" "${fixed_addresses[@]}"
+  compile "$preset" "${targets[@]/%/_test}" || return
+  mkdir -p "$report"
+  GTEST_OUTPUT="json:$report/" "$@" ctest --test-dir "build/$preset" --output-on-failure -j "${SLIPWAY_JOBS:-$cores}" \
+    -R "^($(IFS='|' && echo "${targets[*]}"))\$" --output-junit "$report/ctest.xml"
 }
+
+part_unit() { run_unit "$preset" '[a-z]+'; }
+part_asan() { run_unit asan '[a-z]+' "${fixed_addresses[@]}"; }
+part_tsan() { run_unit tsan "$threaded_modules" "${fixed_addresses[@]}"; }
 
 # The parts that drive the built program with pytest: tests/<part>.
 run_pytest() {
-  if ! compgen -G "tests/$part/**/test_*.py" >/dev/null && ! compgen -G "tests/$part/test_*.py" >/dev/null; then
+  if [[ ! -d tests/$part || -z $(find "tests/$part" -name 'test_*.py') ]]; then
     say "tests/$part has no tests"
     return
   fi
@@ -117,5 +104,9 @@ heading "Results"
 printf '    %-8s %8s %8s %8s\n' part passed failed time
 printf '%s' "$table"
 say "in all $SECONDS s"
+if [[ -n $filter ]] && ((all_passed + all_failed == 0)); then
+  say "${red}no test matches '$filter'${plain}"
+  failed_parts=1
+fi
 printf '%d passed, %d failed\n' "$all_passed" "$all_failed"
 ((failed_parts == 0))
