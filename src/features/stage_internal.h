@@ -1,0 +1,91 @@
+// One fitted transform in the chain of one column, as the pipeline runs it.
+// A stage works on a block of rows, column by column in doubles, and each row's result depends on
+// that row alone: so a batch, a slice of it and a single row give the same bits. Stages are
+// immutable once fitted; apply() is thread-safe.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "data/table.h"
+#include "features/spec.h"
+
+namespace slipway::features {
+
+// The rows at work in one chain.
+struct Block {
+  const data::ColumnView* column = nullptr;
+  std::int64_t begin = 0;  // of the block's first row in the column
+  std::size_t rows = 0;
+  std::size_t stride = 0;    // between two numbers of one row: >= rows
+  double* values = nullptr;  // [kept, stride]: what the chain has made so far; NaN is missing
+  double* flags = nullptr;   // [flags, stride]: indicators
+
+  std::span<double> value(std::size_t index) const { return {values + index * stride, rows}; }
+  std::span<double> flag(std::size_t index) const { return {flags + index * stride, rows}; }
+};
+
+// What flows between two stages, known without any row.
+struct Shape {
+  bool raw = true;  // the column itself: no stage has read it yet
+  data::Type type = data::Type::float64;
+  std::vector<std::string> names;  // of the numbers a row has here
+  std::vector<std::string> flags;  // of the indicators
+  std::size_t onehot =
+      0;  // when > 0: the first number is the place of a 1 among `names` (-1: none), and the last
+};
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  virtual void apply(Block& block) const = 0;
+  virtual void advance(
+      Shape& shape) const = 0;       // from the shape before this stage to the one after
+  virtual Json to_json() const = 0;  // {"op": …}
+};
+using StagePtr = std::unique_ptr<const Stage>;
+
+// The whole training column on its way down a chain.
+struct FitBlock {
+  Block block;  // all rows; holds what a model is trained on (out-of-fold target encodings)
+  Shape shape;
+  std::span<const double> target;             // [rows], or empty
+  std::uint64_t seed = 0;                     // of the folds of target encodings
+  std::vector<std::string>* notes = nullptr;  // remarks for the person who fits
+};
+
+// Fit on the training rows, apply to them, advance the shape. `fill` is an impute that stood before
+// a category stage.
+Result<StagePtr> fit_impute(const Impute& spec, FitBlock& fit);
+Result<StagePtr> fit_standardize(const Standardize& spec, FitBlock& fit);
+Result<StagePtr> fit_clip(const Clip& spec, FitBlock& fit);
+Result<StagePtr> fit_log1p(FitBlock& fit);
+Result<StagePtr> fit_bucketize(const Bucketize& spec, FitBlock& fit);
+Result<StagePtr> fit_onehot(const OneHot& spec, const Impute* fill, FitBlock& fit);
+Result<StagePtr> fit_ordinal(const Ordinal& spec, const Impute* fill, FitBlock& fit);
+Result<StagePtr> fit_target_encode(const TargetEncode& spec, const Impute* fill, FitBlock& fit);
+Result<StagePtr> fit_datetime(const DateTime& spec, FitBlock& fit);
+// The column as numbers: null, NaN and infinities become missing.
+StagePtr number_stage();
+
+// From what to_json() gave, for a place in the chain where `shape` flows. Throws nlohmann's
+// exceptions on wrong types; the pipeline turns them into an error.
+Result<StagePtr> stage_from_json(const Json& json, const Shape& shape);
+// The parts of stage_from_json, by file; nothing when the op is not theirs.
+Result<StagePtr> numeric_stage_from_json(const std::string& op, const Json& json,
+                                         const Shape& shape);
+Result<StagePtr> category_stage_from_json(const Json& json, const Shape& shape);
+Result<StagePtr> datetime_stage_from_json(const Json& json, const Shape& shape);
+
+// Quantile by linear interpolation between order statistics (type 7 of R. Hyndman, Y. Fan, "Sample
+// quantiles in statistical packages", 1996; numpy's default). `sorted` is not empty.
+double quantile(std::span<const double> sorted, double q);
+// A parameter as JSON and back: missing (NaN) is null.
+Json number_or_null(double value);
+double number_or_nan(const Json& json);
+
+}  // namespace slipway::features
