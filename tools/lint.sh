@@ -72,7 +72,8 @@ shell_scripts() {
   shellcheck -x "${scripts[@]}"
 }
 
-# clang-tidy needs the flags without GCC's precompiled header, and the headers made from SQL.
+# clang-tidy needs the flags without GCC's precompiled header (it reads the header itself), and the headers made
+# from SQL.
 prepare_tidy() {
   configure tidy -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON
   local generated
@@ -101,6 +102,7 @@ tidy() {
   say "${#sources[@]} files"
   printf '%s\0' "${sources[@]}" |
     xargs -0 -n 1 -P "${SLIPWAY_JOBS:-$cores}" clang-tidy-19 -p build/tidy --quiet --use-color=false \
+      --extra-arg=-include --extra-arg="$PWD/src/base/pch.h" \
       --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument 2>&1 |
     grep -vE '^[0-9]+ warnings? generated|^Suppressed [0-9]+ warnings|^Use -header-filter|^[0-9]+ warnings? treated as error'
   # What is left of the output says nothing about success; xargs does.
