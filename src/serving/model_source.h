@@ -1,0 +1,64 @@
+// Where served models come from: which version an alias means now, and how its bytes become
+// something that scores. Serving asks through these interfaces; RegistrySource answers from the
+// registry and the blob store.
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/json.h"
+#include "base/result.h"
+#include "blob/store.h"
+#include "data/table.h"
+#include "db/database.h"
+#include "registry/registry.h"
+
+namespace slipway::serving {
+
+// A model in memory. Immutable and thread-safe.
+class Scorer {
+ public:
+  virtual ~Scorer() = default;
+  virtual const data::Schema& inputs() const = 0;
+  // Columns are found by name; others are ignored. scores [rows]: P(class 1) or the value; NaN
+  // where there is none.
+  virtual Result<void> score(const data::Batch& batch, std::span<double> scores) const = 0;
+  virtual bool is_classifier() const = 0;
+  virtual Json describe() const = 0;
+};
+
+struct VersionRef {
+  std::int64_t number = 0;
+  std::string digest;  // of the bundle: equal digests are the same model
+  bool operator==(const VersionRef&) const = default;
+};
+
+class ModelSource {
+ public:
+  virtual ~ModelSource() = default;
+  // Changes whenever a deployment, version or alias may have.
+  virtual Result<std::int64_t> change_counter() const = 0;
+  virtual Result<VersionRef> resolve(const std::string& model, const std::string& alias) const = 0;
+  virtual Result<std::unique_ptr<const Scorer>> load(const std::string& digest) const = 0;
+};
+
+class RegistrySource final : public ModelSource {
+ public:
+  // Bundles are unpacked under `cache`, each once. The references outlive this.
+  RegistrySource(const db::Database& db, const registry::Registry& registry,
+                 const blob::Store& blobs, std::filesystem::path cache)
+      : db_(db), registry_(registry), blobs_(blobs), cache_(std::move(cache)) {}
+  Result<std::int64_t> change_counter() const override { return db_.change_counter(); }
+  Result<VersionRef> resolve(const std::string& model, const std::string& alias) const override;
+  Result<std::unique_ptr<const Scorer>> load(const std::string& digest) const override;
+
+ private:
+  const db::Database& db_;
+  const registry::Registry& registry_;
+  const blob::Store& blobs_;
+  std::filesystem::path cache_;
+};
+
+}  // namespace slipway::serving
