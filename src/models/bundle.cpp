@@ -98,7 +98,7 @@ Json mlmodel(const BundleParts& parts, const Model& model, const std::vector<Fil
 // A file of a bundle: a plain name, so that MLmodel cannot point outside its folder.
 Result<std::string> read_checked(const std::filesystem::path& folder, const Json& files,
                                  const std::string& name) {
-  if (name.empty() || name.find_first_of("/\') != std::string::npos || name == "." ||
+  if (name.empty() || name.find_first_of("/\\") != std::string::npos || name == "." ||
       name == "..") {
     return data_loss("MLmodel names the file '" + name + "', which is no plain name");
   }

@@ -263,8 +263,7 @@ Result<ModelPtr> from_tree(const Json& file) {
     std::string known;
     for (const Objective& each : kObjectives)
       known += (known.empty() ? "" : ", ") + std::string(each.name);
-    return unimplemented("the objective is '" + objective_name + "'; those run here are " +
-                         known);
+    return unimplemented("the objective is '" + objective_name + "'; those run here are " + known);
   }
   const Json& parameters = learner.at("learner_model_param");
   if (parameters.contains("num_class") && parameter(parameters.at("num_class")) > 1) {
