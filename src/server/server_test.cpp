@@ -5,6 +5,8 @@
 
 #include <thread>
 
+#include "base/guarded.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "support/raw_http.h"
 #include "support/support.h"

@@ -69,6 +69,7 @@ struct ModelHost::Impl {
                                          Role role);
 
   void run_shadows(const std::stop_token& stop);
+  void shadow_done();
   void score_shadows(const Inference& inference);
 
   const DeploymentStore& store;
@@ -77,7 +78,7 @@ struct ModelHost::Impl {
   const Clock& clock;
   const HostOptions options;
 
-  Guarded<std::shared_ptr<const ServedMap>> served{std::make_shared<const ServedMap>()};
+  Guarded<std::shared_ptr<const ServedMap>> current{std::make_shared<const ServedMap>()};
   Guarded<std::map<VersionKey, std::shared_ptr<VersionStats>>> version_stats;
   Guarded<std::map<std::string, std::shared_ptr<DeploymentStats>>> deployment_stats;
 
@@ -119,12 +120,12 @@ Result<void> ModelHost::refresh() {
   if (!deployments) return deployments.error();
 
   impl.retry_wanted = false;
-  const auto before = impl.served.with([](const auto& current) { return current; });
+  const auto before = impl.current.with([](const auto& map) { return map; });
   auto now = std::make_shared<ServedMap>();
   for (const Desired& desired : desired_state(*deployments, impl.source)) {
     (*now)[desired.deployment.name] = impl.assemble(desired, *before);
   }
-  impl.served.with([&](auto& current) { current = std::move(now); });
+  impl.current.with([&](auto& map) { map = std::move(now); });
   impl.seen_counter = *counter;
   std::erase_if(impl.loaded, [](const auto& entry) { return entry.second.expired(); });
   return {};
@@ -255,13 +256,13 @@ void ModelHost::start() {
 }
 
 std::shared_ptr<const Served> ModelHost::find(std::string_view deployment) const {
-  const auto served = impl_->served.with([](const auto& current) { return current; });
+  const auto served = impl_->current.with([](const auto& map) { return map; });
   const auto found = served->find(deployment);
   return found == served->end() ? nullptr : found->second;
 }
 
 std::vector<std::shared_ptr<const Served>> ModelHost::all() const {
-  const auto served = impl_->served.with([](const auto& current) { return current; });
+  const auto served = impl_->current.with([](const auto& map) { return map; });
   std::vector<std::shared_ptr<const Served>> list;
   for (const auto& [name, one] : *served) list.push_back(one);
   return list;
@@ -304,7 +305,7 @@ Result<void> ModelHost::commit(std::shared_ptr<Inference> inference,
                               .inputs = &inference->batch};
   bool shadows = !served.shadows().empty() && inference->target == served.primary();
   if (shadows && impl.shadows_pending.fetch_add(1) >= impl.options.shadow_queue) {
-    --impl.shadows_pending;
+    impl.shadow_done();
     shadows = false;
     if (served.deployment().shadow_mode == ShadowMode::best_effort) {
       served.stats().shadows_dropped.fetch_add(1, std::memory_order_relaxed);
@@ -319,18 +320,12 @@ Result<void> ModelHost::commit(std::shared_ptr<Inference> inference,
       impl.log.append(batch, [&impl, inference, done = std::move(done)](Result<void> logged) {
         const bool good = logged.has_value();
         done(std::move(logged));
+        if (!good) return impl.shadow_done();
         const std::scoped_lock lock(impl.shadow_mutex);
-        if (good) {
-          impl.shadow_queue.push_back(inference);
-          impl.shadow_work.notify_one();
-        } else if (--impl.shadows_pending == 0) {
-          impl.shadow_idle.notify_all();
-        }
+        impl.shadow_queue.push_back(inference);
+        impl.shadow_work.notify_one();
       });
-  if (!appended) {
-    const std::scoped_lock lock(impl.shadow_mutex);
-    if (--impl.shadows_pending == 0) impl.shadow_idle.notify_all();
-  }
+  if (!appended) impl.shadow_done();
   return appended;
 }
 
@@ -349,12 +344,15 @@ void ModelHost::Impl::run_shadows(const std::stop_token& stop) {
     while (!batch.empty()) {
       score_shadows(*batch.front());
       batch.pop_front();
-      if (--shadows_pending == 0) {
-        const std::scoped_lock lock(shadow_mutex);
-        shadow_idle.notify_all();
-      }
+      shadow_done();
     }
   }
+}
+
+void ModelHost::Impl::shadow_done() {
+  if (--shadows_pending > 0) return;
+  const std::scoped_lock lock(shadow_mutex);
+  shadow_idle.notify_all();
 }
 
 void ModelHost::Impl::score_shadows(const Inference& inference) {
