@@ -1,0 +1,80 @@
+#include "steps/learning_internal.h"
+
+namespace slipway::steps {
+
+LearningSpec LearningSpec::read(SpecReader& reader) {
+  LearningSpec spec;
+  spec.rows = RowsSpec::read(reader);
+  spec.target = reader.text("target");
+  spec.features = features::PipelineSpec::read(reader, "features");
+  spec.known = data::Knowledge::read(reader, "known");
+  SpecReader trainer = reader.object("trainer");
+  spec.trainer = training::TrainerSpec::read(trainer);
+  spec.validation_share = reader.number("validation_share", 0.2);
+  if (!(spec.validation_share > 0 && spec.validation_share < 0.9)) {
+    reader.problem("validation_share", "'validation_share' is the share of the newest rows to validate on: between 0 and 0.9");
+    spec.validation_share = 0.2;
+  }
+  return spec;
+}
+
+Result<LearningRows> LearningRows::load(const Context& ctx, const Services& services, const LearningSpec& spec,
+                                        const std::filesystem::path& work_dir) {
+  auto ref = services.datasets.resolve(spec.rows.dataset);
+  if (!ref) return ref.error();
+  auto table = load_rows(ctx, services, spec.rows, work_dir);
+  if (!table) return table.error();
+  auto columns = data::Columns::from_table(*table);
+  if (!columns) return columns.error();
+  const data::Schema& schema = columns->schema();
+  if (!schema.index(spec.target)) {
+    auto missing = schema.find(spec.target);
+    return missing.error().at("target");
+  }
+  if (auto sound = spec.known.check_schema(schema); !sound) return sound.error();
+  auto bound = spec.features.bind(schema);
+  if (!bound) return bound.error();
+  std::vector<std::string> used;
+  for (const auto& binding : *bound) used.push_back(schema.fields[binding.column].name);
+  if (std::find(used.begin(), used.end(), spec.target) != used.end()) {
+    return invalid_argument("the target '" + spec.target + "' is among the features: take it out");
+  }
+  if (auto known = spec.known.check_features(used); !known) return known.error();
+  auto labels = numbers_of(columns->batch(), spec.target);
+  if (!labels) return labels.error();
+  const auto held_out = static_cast<std::int64_t>(std::llround(static_cast<double>(columns->rows()) * spec.validation_share));
+  const std::int64_t split = columns->rows() - held_out;
+  if (held_out < 1 || split < 1) {
+    return failed_precondition("the dataset '" + ref->name + "' has " + std::to_string(columns->rows()) +
+                               " rows in this window: too few to hold some out for validation");
+  }
+  return LearningRows(std::move(*columns), std::move(*labels), split, *ref);
+}
+
+Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch, std::span<const double> labels) {
+  features::Matrix matrix;
+  matrix.rows = static_cast<std::size_t>(batch.rows);
+  matrix.names = pipeline.outputs();
+  matrix.cols = matrix.names.size();
+  matrix.values.resize(matrix.rows * matrix.cols);
+  if (auto done = pipeline.transform(batch, matrix.values); !done) return done.error();
+  matrix.labels.assign(labels.begin(), labels.end());
+  return matrix;
+}
+
+Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows, std::uint64_t seed) {
+  auto fitted = features::Pipeline::fit_transform(ctx, spec.features, rows.first(), rows.first_labels(), {.seed = seed});
+  if (!fitted) return fitted.error();
+  Prepared prepared{fitted->pipeline, {}, {}};
+  prepared.train.rows = static_cast<std::size_t>(rows.first().rows);
+  prepared.train.names = fitted->pipeline.outputs();
+  prepared.train.cols = prepared.train.names.size();
+  prepared.train.values = std::move(fitted->matrix);
+  prepared.train.labels.assign(rows.first_labels().begin(), rows.first_labels().end());
+  auto validation = to_matrix(prepared.pipeline, rows.last(), rows.last_labels());
+  if (!validation) return validation.error();
+  prepared.validation = std::move(*validation);
+  return prepared;
+}
+
+}  // namespace slipway::steps
