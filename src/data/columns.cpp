@@ -357,6 +357,27 @@ Result<TablePtr> table_of(const Batch& batch) {
   return arrow::Table::Make(arrow_schema(*batch.schema), std::move(arrays), batch.rows);
 }
 
+Result<TablePtr> plain_table(const TablePtr& table) {
+  const auto schema = schema_of(table);
+  if (!schema) return schema.error();
+  std::vector<std::shared_ptr<arrow::ChunkedArray>> columns;
+  for (int i = 0; i < table->num_columns(); ++i) {
+    const Field& field = schema->fields[static_cast<std::size_t>(i)];
+    arrow::ArrayVector chunks;
+    for (const auto& chunk : table->column(i)->chunks()) {
+      auto brought = bring(chunk);
+      if (!brought.ok()) return wrap(brought.status(), field.name);
+      // a time zone is a remark on a UTC value: drop it, so that equal values have equal types
+      if (field.type == Type::timestamp) brought = (*brought)->View(arrow_type(field.type));
+      if (!brought.ok()) return wrap(brought.status(), field.name);
+      chunks.push_back(std::move(*brought));
+    }
+    columns.push_back(
+        std::make_shared<arrow::ChunkedArray>(std::move(chunks), arrow_type(field.type)));
+  }
+  return arrow::Table::Make(arrow_schema(*schema), std::move(columns), table->num_rows());
+}
+
 Result<TablePtr> concatenate(const std::vector<TablePtr>& tables) {
   if (tables.empty()) return invalid_argument("no tables to concatenate");
   auto joined = arrow::ConcatenateTables(tables);

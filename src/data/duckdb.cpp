@@ -25,15 +25,17 @@ std::string cut(std::string_view text, std::size_t limit = 120) {
   return text.size() <= limit ? std::string(text) : std::string(text.substr(0, limit)) + "...";
 }
 
-// "SQL, line 3, column 7", with columns counted in characters.
+// "SQL, line 3, column 7: ", with columns counted in characters.
 std::string place_in(const SqlText& text, const Json& report) {
+  if (text.sql.empty()) return "";
+  constexpr auto kSomewhere = "SQL: ";
   const auto at = report.find("position");
-  if (at == report.end() || !at->is_string()) return "SQL";
+  if (at == report.end() || !at->is_string()) return kSomewhere;
   const auto& digits = at->get_ref<const std::string&>();
   std::size_t position = 0;
   if (std::from_chars(digits.data(), digits.data() + digits.size(), position).ec != std::errc())
-    return "SQL";
-  if (position < text.begin || position - text.begin > text.sql.size()) return "SQL";
+    return kSomewhere;
+  if (position < text.begin || position - text.begin > text.sql.size()) return kSomewhere;
   position -= text.begin;
   const auto before = text.sql.substr(0, position);
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
@@ -41,7 +43,7 @@ std::string place_in(const SqlText& text, const Json& report) {
   const auto row = start == std::string_view::npos ? before : before.substr(start + 1);
   const auto column =
       std::count_if(row.begin(), row.end(), [](char c) { return (c & 0xC0) != 0x80; }) + 1;
-  return fmt::format("SQL, line {}, column {}", line, column);
+  return fmt::format("SQL, line {}, column {}: ", line, column);
 }
 
 std::string text_of(const Json& report, const char* key) {
@@ -110,7 +112,7 @@ std::optional<Error> json_error(std::string_view message) {
                                       line.value_or("?"), first_line(what)));
 }
 
-Error of_kind(const std::string& kind, std::string place, const std::string& message,
+Error of_kind(const std::string& kind, const std::string& place, const std::string& message,
               const Json& report) {
   const auto subtype = text_of(report, "error_subtype");
   const auto name = text_of(report, "name");
@@ -133,7 +135,7 @@ Error of_kind(const std::string& kind, std::string place, const std::string& mes
   }
   if (subtype == "COLUMN_NOT_FOUND") {
     return invalid_argument(
-        fmt::format("{}: column '{}' does not exist{}", place, name, did_you_mean(report)));
+        fmt::format("{}column '{}' does not exist{}", place, name, did_you_mean(report)));
   }
   if (subtype == "MISSING_ENTRY") {
     auto what = text_of(report, "type");
@@ -141,22 +143,33 @@ Error of_kind(const std::string& kind, std::string place, const std::string& mes
            : what.find("Function") != std::string::npos ? "function"
                                                         : "entry";
     return invalid_argument(
-        fmt::format("{}: {} '{}' does not exist{}", place, what, name, did_you_mean(report)));
+        fmt::format("{}{} '{}' does not exist{}", place, what, name, did_you_mean(report)));
   }
   if (subtype == "NO_MATCHING_FUNCTION") {
     return invalid_argument(
-        fmt::format("{}: no form of '{}' takes these types: {}; cast the arguments", place, name,
+        fmt::format("{}no form of '{}' takes these types: {}; cast the arguments", place, name,
                     text_of(report, "call")));
   }
   static const std::set<std::string> kOurs = {"INTERNAL", "Internal",      "FATAL",
                                               "Fatal",    "Serialization", "Scheduler"};
   if (kOurs.contains(kind)) return internal("the SQL engine failed: " + detail);
-  if (const auto table = between(detail, "Table \"", "\" does not have a column named \"")) {
-    const auto column = between(detail, "does not have a column named \"", "\"");
-    return invalid_argument(fmt::format("{}: '{}' has no column '{}'{}", place, *table,
-                                        column.value_or("?"), did_you_mean(report)));
+  if (const auto value = between(detail, "invalid timestamp field format: \"", "\", expected")) {
+    const auto column = detail.find("source column ");
+    return invalid_argument(fmt::format(
+        "{}{} holds '{}', which is not a time such as 2013-04-01T05:00:00Z", place,
+        column == std::string::npos ? "a value" : "column '" + detail.substr(column + 14) + "'",
+        cut(*value)));
   }
-  return invalid_argument(place + ": " + detail);
+  constexpr std::string_view kNoColumn = "\" does not have a column named \"";
+  if (const auto at = detail.find(kNoColumn); at != std::string::npos) {
+    const auto relation = detail.substr(detail.rfind('"', at - 1) + 1);
+    const auto column = between(detail, kNoColumn, "\"");
+    const auto candidate = between(std::string_view(message).substr(detail.size()), "\"", "\"");
+    return invalid_argument(fmt::format(
+        "{}'{}' has no column '{}'{}", place, relation.substr(0, relation.find('"')),
+        column.value_or("?"), candidate ? fmt::format("; did you mean '{}'?", *candidate) : ""));
+  }
+  return invalid_argument(place + detail);
 }
 
 }  // namespace

@@ -52,7 +52,8 @@ class QueryResult {
   duckdb_result result_{};
 };
 
-// The text a message is about.
+// The text a message is about. Empty: SQL of our own, whose lines and columns say nothing to the
+// user.
 struct SqlText {
   std::string_view sql;   // as the user wrote it
   std::size_t begin = 0;  // where it stands in what DuckDB was given

@@ -8,6 +8,7 @@ namespace slipway::data::duck {
 struct Column {
   std::string name;
   Target target;
+  duckdb_type raw = DUCKDB_TYPE_VARCHAR;
 };
 
 // A statement that was prepared: bound, typed, not run.
@@ -18,8 +19,10 @@ struct Bound {
 
 // One SELECT of the user's; anything else is invalid_argument.
 Result<Bound> bind_select(duckdb_connection connection, std::string_view sql);
+Result<Bound> bind_select(duckdb_connection connection, std::string_view sql, const SqlText& place);
 
-// "SELECT CAST(c0 AS BIGINT) AS "year", … FROM (<sql>) AS t(c0, …)", and where <sql> begins in it.
+// "SELECT CAST("year" AS BIGINT) AS "year", … FROM (<sql>) AS t("year", …)", and where <sql> begins
+// in it.
 struct Wrapped {
   std::string sql;
   std::size_t begin = 0;

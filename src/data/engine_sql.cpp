@@ -8,6 +8,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr int kFewRows = 2'048;
 constexpr int kSampleRows = 102'400;  // looked at for the types of columns that declare none
 
 std::string list_of(const std::vector<fs::path>& files) {
@@ -16,27 +17,42 @@ std::string list_of(const std::vector<fs::path>& files) {
   return fmt::format("[{}]", fmt::join(quoted, ", "));
 }
 
-// {'a': 'BIGINT', …}
-std::string struct_of(const std::vector<std::pair<std::string, std::string>>& columns) {
-  std::vector<std::string> parts;
-  for (const auto& [name, type] : columns)
-    parts.push_back(quote_text(name) + ": " + quote_text(type));
-  return fmt::format("{{{}}}", fmt::join(parts, ", "));
-}
+// How a column of a CSV or JSON file is read, and brought to its plain type. Declared times and
+// times with an offset are read as text: the reader itself would drop the offset (TIMESTAMP) or
+// turn what is no time into null (with time zone).
+struct Reading {
+  std::string name;
+  std::string type;   // of the reader
+  std::string plain;  // the expression over it
+};
 
-// A text type of a file reader that keeps what a plain TIMESTAMP would drop without a word: the
-// offset from UTC.
-std::string reading_type(Type type) {
-  return type == Type::timestamp ? "TIMESTAMP WITH TIME ZONE" : std::string(sql_type(type));
-}
-
-std::string select_plain(const std::vector<std::pair<std::string, Type>>& columns,
-                         const std::string& from) {
-  std::vector<std::string> parts;
-  for (const auto& [name, type] : columns) {
-    parts.push_back(fmt::format("CAST({0} AS {1}) AS {0}", quote_name(name), sql_type(type)));
+Reading reading_of(const Column& found, const std::map<std::string, Type>& declared) {
+  const auto given = declared.find(found.name);
+  const auto name = quote_name(found.name);
+  const Type type = given != declared.end() ? given->second : found.target.type;
+  if (type == Type::timestamp &&
+      (given != declared.end() || found.raw == DUCKDB_TYPE_TIMESTAMP_TZ)) {
+    return {found.name, "VARCHAR",
+            fmt::format("CAST(CAST({0} AS TIMESTAMP WITH TIME ZONE) AS TIMESTAMP) AS {0}", name)};
   }
+  const std::string read(found.raw == DUCKDB_TYPE_DATE && type == Type::timestamp ? "DATE"
+                                                                                  : sql_type(type));
+  return {found.name, read, fmt::format("CAST({0} AS {1}) AS {0}", name, sql_type(type))};
+}
+
+std::string select_plain(const std::vector<Reading>& columns, const std::string& from) {
+  std::vector<std::string> parts;
+  for (const auto& column : columns) parts.push_back(column.plain);
   return fmt::format("SELECT {} FROM {}", fmt::join(parts, ", "), from);
+}
+
+// {'a': 'BIGINT', …}
+std::string struct_of(const std::vector<Reading>& columns) {
+  std::vector<std::string> parts;
+  for (const auto& column : columns) {
+    parts.push_back(quote_text(column.name) + ": " + quote_text(column.type));
+  }
+  return fmt::format("{{{}}}", fmt::join(parts, ", "));
 }
 
 Result<void> check_declared(const std::map<std::string, Type>& declared,
@@ -53,7 +69,7 @@ Result<void> check_declared(const std::map<std::string, Type>& declared,
 
 // Columns of a relation, before it is brought to the plain types.
 Result<std::vector<Column>> columns_of(duckdb_connection connection, const std::string& from) {
-  auto bound = bind_select(connection, "SELECT * FROM " + from);
+  auto bound = bind_select(connection, "SELECT * FROM " + from, {});
   if (!bound) return bound.error();
   return std::move(bound->columns);
 }
@@ -134,16 +150,18 @@ Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
       "nullstr = [{}]",
       quote_text(std::string(1, source.delimiter)), fmt::join(nulls, ", "));
 
-  std::vector<std::pair<std::string, std::string>> declared;
-  for (const auto& [name, type] : source.types) declared.emplace_back(name, reading_type(type));
+  std::vector<Reading> declared;
+  for (const auto& [name, type] : source.types) {
+    declared.push_back(reading_of({name, {type, ""}, DUCKDB_TYPE_VARCHAR}, source.types));
+  }
   const auto sniffed = columns_of(
       connection,
       fmt::format("read_csv({}, {}, sample_size = {}{})", list_of(files), dialect, kSampleRows,
                   declared.empty() ? "" : ", types = " + struct_of(declared)));
   if (!sniffed || sniffed->size() != header.size()) {
     // The sniffer only says that it gave up. Reading every field as text names the line.
-    std::vector<std::pair<std::string, std::string>> as_text;
-    for (const auto& name : header) as_text.emplace_back(name, "VARCHAR");
+    std::vector<Reading> as_text;
+    for (const auto& name : header) as_text.push_back({name, "VARCHAR", ""});
     auto read = texts(connection, fmt::format("SELECT max(length(COLUMNS(*))) FROM read_csv({}, "
                                               "auto_detect = false, columns = {}, {})",
                                               list_of(files), struct_of(as_text), dialect));
@@ -152,16 +170,12 @@ Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
     return invalid_argument(fmt::format("{}: not a table of {} columns separated by '{}'",
                                         files.front().string(), header.size(), source.delimiter));
   }
-  std::vector<std::pair<std::string, std::string>> reading;
-  std::vector<std::pair<std::string, Type>> plain;
-  for (std::size_t i = 0; i < header.size(); ++i) {
-    const auto given = source.types.find(header[i]);
-    const Type type = given != source.types.end() ? given->second : (*sniffed)[i].target.type;
-    reading.emplace_back(header[i], reading_type(type));
-    plain.emplace_back(header[i], type);
-  }
-  return select_plain(plain, fmt::format("read_csv({}, auto_detect = false, columns = {}, {})",
-                                         list_of(files), struct_of(reading), dialect));
+  std::vector<Reading> reading;
+  for (const auto& column : *sniffed) reading.push_back(reading_of(column, source.types));
+  // Detection stays on, over a few rows, though nothing is left to detect: without it the reader
+  // estimates a handful of rows, and the optimizer plans joins for those.
+  return select_plain(reading, fmt::format("read_csv({}, columns = {}, {}, sample_size = {})",
+                                           list_of(files), struct_of(reading), dialect, kFewRows));
 }
 
 Result<std::string> jsonl_sql(duckdb_connection connection, const Source& source,
@@ -176,15 +190,9 @@ Result<std::string> jsonl_sql(duckdb_connection connection, const Source& source
   std::vector<std::string> names;
   for (const auto& column : *found) names.push_back(column.name);
   if (auto known = check_declared(source.types, names, files.front()); !known) return known.error();
-  std::vector<std::pair<std::string, std::string>> reading;
-  std::vector<std::pair<std::string, Type>> plain;
-  for (const auto& column : *found) {
-    const auto given = source.types.find(column.name);
-    const Type type = given != source.types.end() ? given->second : column.target.type;
-    reading.emplace_back(column.name, reading_type(type));
-    plain.emplace_back(column.name, type);
-  }
-  return select_plain(plain,
+  std::vector<Reading> reading;
+  for (const auto& column : *found) reading.push_back(reading_of(column, source.types));
+  return select_plain(reading,
                       fmt::format("read_json({}, format = 'newline_delimited', columns = {})", list,
                                   struct_of(reading)));
 }
@@ -197,13 +205,15 @@ Result<std::string> parquet_sql(duckdb_connection connection, const Source& sour
   std::vector<std::string> names;
   for (const auto& column : *found) names.push_back(column.name);
   if (auto known = check_declared(source.types, names, files.front()); !known) return known.error();
-  std::vector<std::pair<std::string, Type>> plain;
+  std::vector<Reading> reading;
   for (const auto& column : *found) {
     const auto given = source.types.find(column.name);
-    plain.emplace_back(column.name,
-                       given != source.types.end() ? given->second : column.target.type);
+    const Type type = given != source.types.end() ? given->second : column.target.type;
+    reading.push_back(
+        {column.name, "",
+         fmt::format("CAST({0} AS {1}) AS {0}", quote_name(column.name), sql_type(type))});
   }
-  return select_plain(plain, from);
+  return select_plain(reading, from);
 }
 
 }  // namespace
@@ -234,8 +244,12 @@ std::string_view first_statement(std::string_view sql) {
 }
 
 Result<Bound> bind_select(duckdb_connection connection, std::string_view sql) {
+  return bind_select(connection, sql, {sql, 0});
+}
+
+Result<Bound> bind_select(duckdb_connection connection, std::string_view sql,
+                          const SqlText& place) {
   const std::string text(sql);
-  const SqlText place{sql, 0};
   Statements statements;
   const auto count = duckdb_extract_statements(connection, text.c_str(), statements.out());
   if (count == 0) {
@@ -261,15 +275,15 @@ Result<Bound> bind_select(duckdb_connection connection, std::string_view sql) {
   const auto columns = duckdb_prepared_statement_column_count(bound.statement.get());
   std::set<std::string> seen;
   for (idx_t i = 0; i < columns; ++i) {
-    const char* raw = duckdb_prepared_statement_column_name(bound.statement.get(), i);
-    std::string name = raw == nullptr ? "" : raw;
-    duckdb_free(const_cast<char*>(raw));
+    const char* held = duckdb_prepared_statement_column_name(bound.statement.get(), i);
+    std::string name = held == nullptr ? "" : held;
+    duckdb_free(const_cast<char*>(held));
     if (!seen.insert(name).second) {
       return invalid_argument("column '" + name +
                               "' stands twice in the result; rename one of them with AS");
     }
-    bound.columns.push_back({std::move(name), target_of(duckdb_prepared_statement_column_type(
-                                                  bound.statement.get(), i))});
+    const auto raw = duckdb_prepared_statement_column_type(bound.statement.get(), i);
+    bound.columns.push_back({std::move(name), target_of(raw), raw});
   }
   return bound;
 }
@@ -277,13 +291,12 @@ Result<Bound> bind_select(duckdb_connection connection, std::string_view sql) {
 Wrapped wrap(std::string_view sql, const std::vector<Column>& columns) {
   std::vector<std::string> outer;
   std::vector<std::string> inner;
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    const auto& column = columns[i];
-    outer.push_back(
-        column.target.cast.empty()
-            ? fmt::format("c{} AS {}", i, quote_name(column.name))
-            : fmt::format("CAST(c{} AS {}) AS {}", i, column.target.cast, quote_name(column.name)));
-    inner.push_back(fmt::format("c{}", i));
+  for (const auto& column : columns) {
+    const auto name = quote_name(column.name);
+    outer.push_back(column.target.cast.empty()
+                        ? name
+                        : fmt::format("CAST({0} AS {1}) AS {0}", name, column.target.cast));
+    inner.push_back(name);
   }
   const auto head = fmt::format("SELECT {} FROM (", fmt::join(outer, ", "));
   // the line break ends a comment in the user's last line

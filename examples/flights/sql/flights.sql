@@ -21,7 +21,7 @@ scheduled AS (  -- all flights of the timetable, the cancelled ones too: they ar
     CAST(dep_delay + air_time + 60 AS BIGINT) AS minutes_to_outcome
   FROM flights
 ),
--- Late shares: outcomes on the day they became known, and a zero on each day somebody asks.
+-- Outcomes on the day they became known, and an empty entry on each day somebody asks.
 events AS (
   SELECT carrier, origin, dest, tailnum, hour, late, 1 AS outcomes,
          CAST(flight_day + to_minutes(sched_dep_minute + minutes_to_outcome) AS DATE) AS day
@@ -29,36 +29,59 @@ events AS (
   UNION ALL
   SELECT carrier, origin, dest, tailnum, hour, 0, 0, flight_day FROM scheduled
 ),
-daily AS (
-  SELECT GROUPING_ID(carrier, origin, dest, tailnum, hour) AS kind, carrier, origin, dest, tailnum, hour, day,
-         sum(late) AS late, sum(outcomes) AS outcomes
-  FROM events
-  GROUP BY GROUPING SETS ((day), (day, carrier), (day, origin), (day, dest), (day, tailnum), (day, origin, dest),
-                          (day, carrier, origin), (day, origin, hour))
+-- Late shares over the days before today; NULL while nothing is known.
+of_all AS (
+  SELECT day,
+         sum(sum(late)) OVER last_1 / nullif(sum(sum(outcomes)) OVER last_1, 0) AS share_1d
+  FROM events GROUP BY day
+  WINDOW last_1 AS (ORDER BY day RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
 ),
-shares AS (  -- over the days before today: NULL when nothing is known yet
-  SELECT kind, carrier, origin, dest, tailnum, hour, day,
-         sum(late) OVER last_1 / nullif(sum(outcomes) OVER last_1, 0) AS share_1d,
-         sum(late) OVER last_7 / nullif(sum(outcomes) OVER last_7, 0) AS share_7d,
-         sum(late) OVER last_28 / nullif(sum(outcomes) OVER last_28, 0) AS share_28d
-  FROM daily
-  WINDOW
-    last_1 AS (PARTITION BY kind, carrier, origin, dest, tailnum, hour ORDER BY day
-               RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING),
-    last_7 AS (PARTITION BY kind, carrier, origin, dest, tailnum, hour ORDER BY day
-               RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING),
-    last_28 AS (PARTITION BY kind, carrier, origin, dest, tailnum, hour ORDER BY day
-                RANGE BETWEEN INTERVAL 28 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+of_carrier AS (
+  SELECT carrier, day,
+         sum(sum(late)) OVER last_1 / nullif(sum(sum(outcomes)) OVER last_1, 0) AS share_1d,
+         sum(sum(late)) OVER last_7 / nullif(sum(sum(outcomes)) OVER last_7, 0) AS share_7d
+  FROM events GROUP BY carrier, day
+  WINDOW last_1 AS (PARTITION BY carrier ORDER BY day RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING),
+         last_7 AS (PARTITION BY carrier ORDER BY day RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
 ),
--- GROUPING_ID has a bit for each column that is rolled up: carrier 16, origin 8, dest 4, tailnum 2, hour 1.
-of_all AS (SELECT * FROM shares WHERE kind = 31),
-of_carrier AS (SELECT * FROM shares WHERE kind = 15),
-of_origin AS (SELECT * FROM shares WHERE kind = 23),
-of_dest AS (SELECT * FROM shares WHERE kind = 27),
-of_tailnum AS (SELECT * FROM shares WHERE kind = 29),
-of_route AS (SELECT * FROM shares WHERE kind = 19),
-of_carrier_origin AS (SELECT * FROM shares WHERE kind = 7),
-of_origin_hour AS (SELECT * FROM shares WHERE kind = 22),
+of_origin AS (
+  SELECT origin, day,
+         sum(sum(late)) OVER last_1 / nullif(sum(sum(outcomes)) OVER last_1, 0) AS share_1d,
+         sum(sum(late)) OVER last_7 / nullif(sum(sum(outcomes)) OVER last_7, 0) AS share_7d
+  FROM events GROUP BY origin, day
+  WINDOW last_1 AS (PARTITION BY origin ORDER BY day RANGE BETWEEN INTERVAL 1 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING),
+         last_7 AS (PARTITION BY origin ORDER BY day RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
+of_dest AS (
+  SELECT dest, day,
+         sum(sum(late)) OVER last_7 / nullif(sum(sum(outcomes)) OVER last_7, 0) AS share_7d
+  FROM events GROUP BY dest, day
+  WINDOW last_7 AS (PARTITION BY dest ORDER BY day RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
+of_tailnum AS (
+  SELECT tailnum, day,
+         sum(sum(late)) OVER last_28 / nullif(sum(sum(outcomes)) OVER last_28, 0) AS share_28d
+  FROM events GROUP BY tailnum, day
+  WINDOW last_28 AS (PARTITION BY tailnum ORDER BY day RANGE BETWEEN INTERVAL 28 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
+of_route AS (
+  SELECT origin, dest, day,
+         sum(sum(late)) OVER last_28 / nullif(sum(sum(outcomes)) OVER last_28, 0) AS share_28d
+  FROM events GROUP BY origin, dest, day
+  WINDOW last_28 AS (PARTITION BY origin, dest ORDER BY day RANGE BETWEEN INTERVAL 28 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
+of_carrier_origin AS (
+  SELECT carrier, origin, day,
+         sum(sum(late)) OVER last_7 / nullif(sum(sum(outcomes)) OVER last_7, 0) AS share_7d
+  FROM events GROUP BY carrier, origin, day
+  WINDOW last_7 AS (PARTITION BY carrier, origin ORDER BY day RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
+of_origin_hour AS (
+  SELECT origin, hour, day,
+         sum(sum(late)) OVER last_7 / nullif(sum(sum(outcomes)) OVER last_7, 0) AS share_7d
+  FROM events GROUP BY origin, hour, day
+  WINDOW last_7 AS (PARTITION BY origin, hour ORDER BY day RANGE BETWEEN INTERVAL 7 DAY PRECEDING AND INTERVAL 1 DAY PRECEDING)
+),
 observed AS (SELECT *, time_hour + INTERVAL 1 HOUR AS known_at FROM weather),
 holidays(day) AS (
   VALUES (DATE '2013-01-01'), (DATE '2013-01-21'), (DATE '2013-02-18'), (DATE '2013-05-27'), (DATE '2013-07-04'),
