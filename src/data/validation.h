@@ -82,6 +82,7 @@ struct RuleResult {
   bool warn_only = false;
   bool quarantine = false;
   bool ok = false;
+  bool set_aside = false;       // not ok, but its bad rows went to quarantine and that is enough
   std::int64_t rows = 0;        // looked at
   std::int64_t unexpected = 0;  // of them, not as expected (row checks)
   double share = 0;             // unexpected / rows
