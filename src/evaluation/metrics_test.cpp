@@ -43,7 +43,8 @@ TEST(Metrics, AgreeWithScikitLearn) {
 }
 
 TEST(Metrics, CalibrationCurveAgreesWithScikitLearn) {
-  for (const auto& row : golden()["binary"]) {
+  const Json rows = golden()["binary"];
+  for (const auto& row : rows) {
     SCOPED_TRACE(row["name"].get<std::string>());
     const auto labels = row["labels"].get<std::vector<double>>();
     const auto scores = row["scores"].get<std::vector<double>>();
@@ -70,7 +71,8 @@ TEST(Metrics, CalibrationCurveAgreesWithScikitLearn) {
 }
 
 TEST(Metrics, RegressionAgreesWithScikitLearn) {
-  for (const auto& row : golden()["regression"]) {
+  const Json rows = golden()["regression"];
+  for (const auto& row : rows) {
     SCOPED_TRACE(row["name"].get<std::string>());
     const auto labels = row["labels"].get<std::vector<double>>();
     const auto predictions = row["predictions"].get<std::vector<double>>();
