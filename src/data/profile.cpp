@@ -1,5 +1,6 @@
 #include "data/profile.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/parallel.h"
 #include "data/profile_internal.h"

@@ -1,4 +1,5 @@
 // Profiles as JSON, as text, in words, and compared with new rows.
+#include "base/clock.h"
 #include "data/profile_internal.h"
 
 namespace slipway::data {
