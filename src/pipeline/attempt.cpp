@@ -31,6 +31,7 @@ void Execution::execute(std::size_t index, StepReport report, const Decision& de
   auto result = attempt(index, report, decision, seed);
   report.duration = std::chrono::duration_cast<Duration>(parts_.clock.steady() - begun);
   report.ended = parts_.clock.now();
+  free_slot();
   if (result) {
     report.state = result->passed ? StepState::succeeded : StepState::refused;
     report.passed = result->passed;
@@ -58,10 +59,13 @@ Result<StepResult> Execution::attempt(std::size_t index, StepReport& report,
   const StepKind& kind = *kinds_.find(step.kind);
   if (const auto point = fault::point("step.claimed"); !point) return point.error();
 
-  const auto work_dir = scratch_ / fmt::format("{}-{}", step.name, report.attempts);
+  std::filesystem::path work_dir;
   std::error_code error;
-  std::filesystem::create_directories(work_dir, error);
-  if (error) return errno_error(error.value(), "cannot make the work folder", work_dir);
+  if (kind.uses_work_dir(decision.config.json())) {
+    work_dir = scratch_ / fmt::format("{}-{}", step.name, report.attempts);
+    std::filesystem::create_directories(work_dir, error);
+    if (error) return errno_error(error.value(), "cannot make the work folder", work_dir);
+  }
 
   FileLog log(log_folder_ / (step.name + ".log"));
   if (report.attempts > 1) log.line(fmt::format("--- attempt {} ---", report.attempts));
@@ -113,7 +117,8 @@ Result<StepResult> Execution::attempt(std::size_t index, StepReport& report,
   auto result = guarded();
   if (!result) log.line("error: " + result.error().message);
   if (log.used()) report.log = log.file();
-  std::filesystem::remove_all(work_dir, error);  // the rest goes with the run's folder
+  if (!work_dir.empty())
+    std::filesystem::remove_all(work_dir, error);  // what stays goes with the run's folder
   return result;
 }
 
@@ -176,6 +181,14 @@ void Execution::record_end(std::size_t index, StepReport report, const Decision&
         }
         send({index, std::move(*shared), false});
       });
+}
+
+// Another step may begin while this one's record is on its way to the disk: the records of many
+// share one commit.
+void Execution::free_slot() {
+  const std::scoped_lock lock(mutex_);
+  ++freed_;
+  changed_.notify_all();
 }
 
 void Execution::send(Ended ended) {

@@ -197,6 +197,10 @@ class CommandKind final : public StepKind {
     return pointer.starts_with("/env/");
   }
 
+  bool uses_work_dir(const Json& config) const override {
+    return config.contains("inputs") || config.contains("outputs");
+  }
+
   Result<Json> fingerprint(const Context& ctx, const StepInputs& in) const override {
     SpecReader reader = in.config.reader();
     const Settings settings = read_settings(reader);

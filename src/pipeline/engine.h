@@ -51,7 +51,7 @@ enum class StepState {
   failed,
   skipped,  // a step it needs did not succeed
   cancelled,
-  interrupted,
+  interrupted,  // not ended when the process was gone, begun or not
 };
 
 std::string_view to_string(RunState state);

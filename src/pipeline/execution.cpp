@@ -225,13 +225,14 @@ void Execution::wait() {
     const auto next = std::min_element(retries_.begin(), retries_.end())->first;
     changed_.wait_for(lock, next - parts_.clock.steady(), something);
   }
+  running_ -= std::exchange(freed_, 0);
   auto ended = std::exchange(ended_, {});
   lock.unlock();
   for (auto& one : ended) handle(std::move(one));
 }
 
 void Execution::handle(Ended ended) {
-  --running_;
+  if (ctx_.cancelled() && !cancelled_) cancel_waiting();  // rather cancelled than skipped
   const StepSpec& step = spec_.steps[ended.index];
   run_.steps[ended.index] = std::move(ended.report);
   if (ended.retry && !cancelled_) {

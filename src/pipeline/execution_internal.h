@@ -57,6 +57,7 @@ class Execution {
                              std::uint64_t seed);
   void record_start(std::size_t index, const StepReport& report);
   void record_end(std::size_t index, StepReport report, const Decision& decision);
+  void free_slot();
   void send(Ended ended);
 
   template <class F>
@@ -92,6 +93,7 @@ class Execution {
 
   std::mutex mutex_;
   std::condition_variable changed_;
+  int freed_ = 0;  // under mutex_: attempts that are over, their records perhaps not yet durable
   std::deque<Ended> ended_;            // under mutex_
   bool stop_seen_ = false;             // under mutex_
   std::optional<Error> record_error_;  // under mutex_: what a flush could not write

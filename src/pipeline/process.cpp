@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ while read -r verb group; do
     -) groups="${groups%% $group *} ${groups#* $group }" ;;
   esac
 done
-for group in $groups; do kill -KILL -- "-$group"; done 2>/dev/null
+for group in $groups; do kill -s KILL -- "-$group"; done
 )sh";
 
 // Announces the group, so that there is no moment in which the guardian does not know it, and then
@@ -69,6 +70,7 @@ class SpawnAttributes {
   posix_spawnattr_t attributes_{};
 };
 
+// For exec; valid while `texts` is.
 std::vector<char*> pointers(const std::vector<std::string>& texts) {
   std::vector<char*> result;
   for (const auto& text : texts) result.push_back(const_cast<char*>(text.c_str()));
@@ -147,7 +149,7 @@ Guardian::~Guardian() {
   reap(pid_);
 }
 
-Result<int> Guardian::pipe() {
+Result<int> Guardian::channel() {
   const std::scoped_lock lock(mutex_);
   if (pid_ > 0 && ::waitpid(pid_, nullptr, WNOHANG) == pid_) {  // somebody killed it
     ::close(write_fd_);
@@ -160,9 +162,10 @@ Result<int> Guardian::pipe() {
 }
 
 Result<void> Guardian::start() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0)
-    return errno_error(errno, "cannot make a pipe for", "the guardian of commands");
+  int ends[2];  // sockets: unlike a pipe, they can be written without SIGPIPE
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return errno_error(errno, "cannot make sockets for", "the guardian of commands");
+  }
   FileActions actions;
   posix_spawn_file_actions_adddup2(actions.get(), ends[0], 0);
   posix_spawn_file_actions_addopen(actions.get(), 1, "/dev/null", O_WRONLY, 0);
@@ -170,7 +173,8 @@ Result<void> Guardian::start() {
   posix_spawn_file_actions_addclosefrom_np(actions.get(), 3);
   posix_spawn_file_actions_addchdir_np(actions.get(), "/");
   SpawnAttributes attributes(POSIX_SPAWN_SETSID);
-  const auto arguments = pointers({"sh", "-c", kGuardianScript});
+  const std::vector<std::string> argv = {"sh", "-c", kGuardianScript};
+  const auto arguments = pointers(argv);
   char* environment[] = {nullptr};
   const int failed =
       posix_spawn(&pid_, "/bin/sh", actions.get(), attributes.get(), arguments.data(), environment);
@@ -187,15 +191,15 @@ Result<void> Guardian::start() {
 void Guardian::forget(int group) {
   const std::scoped_lock lock(mutex_);
   const std::string line = fmt::format("- {}\n", group);
-  // Short enough to be written whole (PIPE_BUF). A guardian that is gone has nothing to forget.
-  if (write_fd_ >= 0 && ::write(write_fd_, line.data(), line.size()) < 0) errno = 0;
+  // A guardian that is gone has nothing to forget.
+  if (write_fd_ >= 0) ::send(write_fd_, line.data(), line.size(), MSG_NOSIGNAL);
 }
 
 Result<ProcessEnd> run_process(const Context& ctx, const ProcessSpec& spec, Duration grace,
                                Guardian& guardian) {
-  const auto pipe = guardian.pipe();
-  if (!pipe) return pipe.error();
-  const auto started = spawn(spec, *pipe);
+  const auto channel = guardian.channel();
+  if (!channel) return channel.error();
+  const auto started = spawn(spec, *channel);
   if (!started) return started.error();
   const pid_t pid = *started;
   const int pidfd = open_pidfd(pid);

@@ -20,8 +20,8 @@ class Guardian {
   Guardian& operator=(const Guardian&) = delete;
   ~Guardian();  // no processes may be left
 
-  // The write end of its pipe. A child writes "+ <its pid>" there before it does anything else.
-  Result<int> pipe();
+  // Its input. A child writes "+ <its pid>" there before it does anything else.
+  Result<int> channel();
   void forget(int group);  // the group has ended
 
  private:

@@ -230,7 +230,6 @@ Result<bool> interrupt_run(db::Transaction& tx, std::string_view run_id, Time no
   if (tx.changes() == 0) return false;
   if (const auto ran = tx.run(sql::interrupt_steps, run_id, to_micros(now)); !ran)
     return ran.error();
-  if (const auto ran = tx.run(sql::cancel_waiting_steps, run_id); !ran) return ran.error();
   return true;
 }
 

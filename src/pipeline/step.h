@@ -139,6 +139,9 @@ class StepKind {
   // neither stored nor part of the cache key.
   virtual bool allows_environment(std::string_view /*pointer*/) const { return false; }
 
+  // Whether run() wants StepCall::work_dir; else it is empty.
+  virtual bool uses_work_dir(const Json& /*config*/) const { return true; }
+
   // What else decides the result: digests of files, versions of data, of code. Enters the cache
   // key.
   virtual Result<Json> fingerprint(const Context& /*ctx*/, const StepInputs& /*in*/) const {

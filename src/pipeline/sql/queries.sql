@@ -39,10 +39,8 @@ SELECT id, pipeline FROM pipeline_runs WHERE state = 'running'
 UPDATE pipeline_runs SET state = 'interrupted', ended_at = ?2, error = ?3 WHERE id = ?1 AND state = 'running'
 
 -- name: interrupt_steps
-UPDATE step_runs SET state = 'interrupted', ended_at = ?2 WHERE run_id = ?1 AND state = 'running'
-
--- name: cancel_waiting_steps
-UPDATE step_runs SET state = 'cancelled' WHERE run_id = ?1 AND state = 'waiting'
+UPDATE step_runs SET state = 'interrupted', ended_at = ?2
+WHERE run_id = ?1 AND (state = 'running' OR state = 'waiting')
 
 -- name: list_runs
 SELECT id, pipeline, file, state, params, actor, reason, started_at, ended_at, error
