@@ -9,11 +9,9 @@ missing_packages() {
   installed=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
   while read -r package probe; do
     [[ -z $package || $package == \#* ]] && continue
-    if [[ -n $probe ]]; then
-      sh -c "$probe" >/dev/null 2>&1 || echo "$package"
-    else
-      grep -qxF "$package" <<<"$installed" || echo "$package"
-    fi
+    grep -qxF "$package" <<<"$installed" && continue
+    [[ -n $probe ]] && sh -c "$probe" >/dev/null 2>&1 && continue
+    echo "$package"
   done <tools/debian-packages.txt
 }
 

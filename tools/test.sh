@@ -43,6 +43,7 @@ run_unit() {
   local preset=$1 modules=$2 report=$results/$part targets
   shift 2
   configure "$preset"
+  ninja -C "build/$preset" build.ninja >/dev/null || return # learns of new test files first
   mapfile -t targets < <(
     ninja -C "build/$preset" -t targets all | sed -nE "s/^($modules)_test: phony$/\1/p" | grep -E -- "${filter:-.}"
   )
@@ -81,6 +82,7 @@ part_compat() { run_pytest; }
 part_e2e() { run_pytest; }
 part_fault() { run_pytest; }
 
+trap 'say interrupted; exit 130' INT TERM
 failed_parts=0 table=''
 for part in "${parts[@]}"; do
   heading "Test part $part"
