@@ -257,6 +257,7 @@ Result<std::vector<Interval>> bootstrap(std::span<const double> labels,
   const auto values = draw_values(prepared, labels.size(), options);
   for (std::size_t i = 0; i < metrics.size(); ++i) {
     std::vector<double> one;
+    one.reserve(values.size());
     for (const auto& draw : values) one.push_back(draw[i]);
     intervals[i] = interval_of(std::move(one), options.confidence);
   }

@@ -249,11 +249,11 @@ class ExpressionParser {
 
   // Counts nesting while it lives.
   struct Depth {
-    explicit Depth(int& level) : level_(level) { ++level_; }
-    ~Depth() { --level_; }
+    explicit Depth(int& counter) : level(counter) { ++level; }
+    ~Depth() { --level; }
     Depth(const Depth&) = delete;
     Depth& operator=(const Depth&) = delete;
-    int& level_;
+    int& level;
   };
   Error too_deep() const {
     return error_at(token_.begin,

@@ -188,15 +188,23 @@ Result<ColumnDrift> column_drift(const data::ColumnProfile& reference,
 
 void decide(std::span<ColumnDrift> columns, const DriftOptions& options) {
   std::vector<double> p;
-  for (const auto& column : columns) {
-    p.push_back(column.p);
-    p.push_back(column.null_p);
+  std::vector<double*> adjusted_of;
+  const auto add = [&](double one, double& adjusted) {
+    p.push_back(one);
+    adjusted_of.push_back(&adjusted);
+  };
+  for (auto& column : columns) {
+    add(column.p, column.p_adjusted);
+    // Where nothing or everything is null there is no test, and the others need not be corrected
+    // for it.
+    const bool all_alike = column.null_share == column.reference_null_share &&
+                           (column.null_share == 0 || column.null_share == 1);
+    column.null_p_adjusted = 1;
+    if (!all_alike) add(column.null_p, column.null_p_adjusted);
   }
   const auto adjusted = options.bonferroni ? bonferroni(p) : benjamini_hochberg(p);
-  for (std::size_t i = 0; i < columns.size(); ++i) {
-    ColumnDrift& column = columns[i];
-    column.p_adjusted = adjusted[2 * i];
-    column.null_p_adjusted = adjusted[2 * i + 1];
+  for (std::size_t i = 0; i < p.size(); ++i) *adjusted_of[i] = adjusted[i];
+  for (auto& column : columns) {
     column.drifted = column.p_adjusted <= options.alpha && column.effect >= options.min_effect;
     column.major = column.drifted && column.psi >= options.psi_threshold;
     column.nulls_changed =
