@@ -200,6 +200,24 @@ Result<void> Tracking::log_outputs(const RunId& id, std::span<const ModelLink> m
   });
 }
 
+Result<void> Tracking::record_model(const RunId& id, const Json& description) {
+  const std::string key(kLoggedModelsTag);
+  return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
+    const auto row = find_active_run(tx, id);
+    if (!row) return row.error();
+    Json history = Json::array();
+    {
+      auto rows = tx.query(sql::find_tag, row->seq, key);
+      if (!rows) return rows.error();
+      if (rows->next()) history = Json::parse(rows->view(0), nullptr, false);
+      if (!history.is_array()) history = Json::array();
+    }
+    history.push_back(description);
+    // Not cut like other tags: half a JSON text would be lost to every reader.
+    return tx.run(sql::upsert_tag, row->seq, key, canonical(history));
+  });
+}
+
 Result<Page<Metric>> Tracking::metric_history(const RunId& id, const std::string& key,
                                               std::int64_t max_results,
                                               const std::string& page) const {

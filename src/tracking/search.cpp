@@ -1,6 +1,6 @@
 // Searching runs: the filter and the order become one SQL statement over the indexes of
-// sql/0001_init.sql. Ordering by a metric walks that metric's index instead of sorting all runs, so
-// the first page costs what it shows.
+// sql/0001_init.sql. Without a filter, ordering by a metric walks that metric's index instead of
+// sorting all runs, so a page costs what it shows; with one, the runs it leaves are sorted.
 #include "tracking/queries.h"
 #include "tracking/tracking_internal.h"
 
@@ -125,8 +125,8 @@ Result<void> add_condition(SqlText& query, const Comparison& comparison) {
   return internal("unknown kind of name in a filter");
 }
 
-// When the first order is by a metric, the result is three lists one after the other: runs with a
-// number, with NaN, and without the metric. `whole` is everything else.
+// When all runs are ordered by a metric first, the result is three lists one after the other: runs
+// with a number, with NaN, and without the metric. `whole` is everything else.
 enum class Part { whole, numbers, nans, missing };
 
 // Everything needed to write the statement of any part.
@@ -142,7 +142,9 @@ struct Plan {
   std::vector<By> by;
   std::string identity;  // what page tokens are bound to
 
-  bool by_metric() const { return !by.empty() && by[0].target.entity == Entity::metric; }
+  bool by_metric() const {
+    return filter.empty() && !by.empty() && by[0].target.entity == Entity::metric;
+  }
 };
 
 Result<Plan> make_plan(const RunSearch& search) {

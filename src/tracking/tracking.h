@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/ids.h"
+#include "base/json.h"
 #include "base/result.h"
 #include "tracking/types.h"
 
@@ -122,6 +123,9 @@ class Tracking {
   Result<void> log_inputs(const RunId& id, std::span<const DatasetInput> datasets,
                           std::span<const ModelLink> models = {});
   Result<void> log_outputs(const RunId& id, std::span<const ModelLink> models);
+  // Appends to the JSON list in the tag mlflow.log-model.history, where MLflow 2 clients look for a
+  // run's models.
+  Result<void> record_model(const RunId& id, const Json& description);
   // By time, then step. max_results 0: all points.
   Result<Page<Metric>> metric_history(const RunId& id, const std::string& key,
                                       std::int64_t max_results = 0,
