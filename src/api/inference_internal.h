@@ -1,0 +1,48 @@
+// An infer request as tensors, and its answer as bytes. No routes here.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "data/table.h"
+#include "server/http.h"
+#include "serving/served.h"
+
+namespace slipway::api {
+
+enum class Output { probability, label, prediction };
+std::string_view to_string(Output output);
+std::string_view datatype_of(Output output);
+// What a target can be asked for.
+std::vector<Output> outputs_of(const serving::Target& target);
+
+struct WantedOutput {
+  Output output;
+  bool binary = false;
+};
+
+struct InferRequest {
+  std::string id;  // may be empty
+  std::vector<WantedOutput> outputs;
+  std::int64_t rows = 0;
+};
+
+// "FP64" …: the datatype that a column's tensor has in the metadata.
+std::string_view datatype_of(data::Type type);
+
+// Fills inference.rows (all columns of inference.served, null where the request has none).
+// inference.target is set.
+Result<InferRequest> parse_infer(const server::Request& request, serving::Inference& inference);
+// From a scored inference.
+server::Response render_infer(const InferRequest& request, const serving::Inference& inference);
+
+// Raw little-endian tensors of the binary extension.
+Result<void> read_binary(std::string_view datatype, std::string_view bytes, std::int64_t rows,
+                         std::size_t column, data::BatchBuilder& into);
+// Whether a tensor of this datatype may fill a column: invalid_argument says what would.
+Result<void> check_datatype(std::string_view datatype, data::Type type);
+
+void append_json_string(std::string& out, std::string_view text);
+
+}  // namespace slipway::api
