@@ -37,6 +37,9 @@ class CheckLayers(unittest.TestCase):
             ("another library", "server", "http.cpp", "boost/asio.hpp", True),
             ("the standard library", "base", "clock.h", "chrono", True),
             ("test support from a test", "db", "pool_test.cpp", "support/support.h", True),
+            ("test support from a header of tests", "db", "db_test_internal.h", "support/support.h", True),
+            ("a header of tests from a test", "db", "pool_test.cpp", "db/test_home_internal.h", True),
+            ("a header of tests from the product", "db", "pool.cpp", "db/test_home_internal.h", False),
             ("test support from the product", "db", "pool.cpp", "support/support.h", False),
         ]
         for why, folder, name, included, allowed in rows:
