@@ -212,9 +212,13 @@ class SkewTest : public BundleTest {
                const std::string& bytes) {
     const std::string was = sha256_hex(*read_file(folder / name));
     std::string description = *read_file(folder / "MLmodel");
-    const auto at = description.find(was);
-    ASSERT_NE(at, std::string::npos);
-    description.replace(at, was.size(), sha256_hex(bytes));
+    std::size_t found = 0;
+    for (auto at = description.find(was); at != std::string::npos;
+         at = description.find(was, at + 1)) {
+      description.replace(at, was.size(), sha256_hex(bytes));
+      ++found;
+    }
+    ASSERT_GT(found, 0U);
     ASSERT_TRUE(ok(write_file_atomic(folder / "MLmodel", description)));
     ASSERT_TRUE(ok(write_file_atomic(folder / name, bytes)));
   }
@@ -227,26 +231,14 @@ TEST_F(SkewTest, NamesTheFeatureThatDiffersFromTraining) {
   for (Json& chain : json["chains"]) {
     if (chain["column"] != "gust") continue;
     for (Json& stage : chain["stages"]) {
-      if (stage["op"] == "standardize") {
-        const double mean = stage["mean"][0];
-        stage["mean"][0] = std::nextafter(mean, mean + 1);  // one bit
-      }
+      if (stage["op"] == "standardize")
+        stage["mean"][0] = stage["mean"][0].get<double>() * (1 + 1e-6);
     }
   }
   replace(folder, "features.json", canonical(json));
   const auto bundle = Bundle::load(folder);
-  // One bit of a double is mostly lost in the float; move it by a relative 1e-6 to be seen in some
-  // row.
-  if (bundle) {
-    for (Json& chain : json["chains"]) {
-      if (chain["column"] == "gust")
-        chain["stages"][3]["mean"][0] = chain["stages"][3]["mean"][0].get<double>() * (1 + 1e-6);
-    }
-    replace(folder, "features.json", canonical(json));
-  }
-  const auto again = Bundle::load(folder);
-  EXPECT_TRUE(failed_with(again, Code::data_loss));
-  EXPECT_THAT(message_of(again), HasSubstr("skew: feature 'gust'"));
+  EXPECT_TRUE(failed_with(bundle, Code::data_loss));
+  EXPECT_THAT(message_of(bundle), HasSubstr("skew: feature 'gust'"));
 }
 
 TEST_F(SkewTest, NamesTheScoreThatDiffersFromTraining) {
