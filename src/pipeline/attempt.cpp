@@ -46,7 +46,7 @@ void Execution::execute(std::size_t index, StepReport report, const Decision& de
             : result.error().message;
     if (report.state == StepState::failed && report.attempts <= step.retries &&
         heals_by_itself(result.error().code)) {
-      send({index, std::move(report), true});
+      send({.index = index, .report = std::move(report), .retry = true});
       return;
     }
   }
@@ -179,7 +179,7 @@ void Execution::record_end(std::size_t index, StepReport report, const Decision&
           shared->state = StepState::failed;
           shared->error = "its result could not be recorded: " + done.error().message;
         }
-        send({index, std::move(*shared), false});
+        send({.index = index, .report = std::move(*shared), .unrecorded = !done});
       });
 }
 

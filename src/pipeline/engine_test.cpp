@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 
+#include "base/fault.h"
 #include "support/pipeline_home.h"
 
 namespace slipway::pipeline {
@@ -213,18 +214,11 @@ TEST_F(EngineTest, CancelsRunningAndWaitingSteps) {
 }
 
 TEST_F(EngineTest, RunsIndependentStepsAtTheSameTimeUpToTheLimit) {
-  struct Meter final : Observer {
-    void step_started(const StepReport&) override { most = std::max(most, ++now); }
-    void step_ended(const StepReport&) override { --now; }
-    int now = 0;
-    int most = 0;
-  };
   std::string text = "name: p\nsteps:\n";
   for (int i = 0; i < 6; ++i)
     text += fmt::format("  s{}: {{probe: {{waits: true}}, timeout: 30ms}}\n", i);
-  Meter meter;
-  run(text, {}, {.max_parallel = 3}, &meter);
-  EXPECT_EQ(meter.most, 3);
+  run(text, {}, {.max_parallel = 3});
+  EXPECT_EQ(home_.probe->most_at_once, 3);
 }
 
 TEST_F(EngineTest, TellsFailuresOfReferencesOnlyKnownAtRunTime) {
@@ -335,6 +329,94 @@ TEST(EngineResume, RunsFinishedStepsOnceWhereverTheRunIsKilled) {
     EXPECT_EQ(step_of(*dead, killed).state, StepState::interrupted);
     EXPECT_FALSE(std::filesystem::exists(scratch.path() / "tmp/pipelines" / dead->id));
   }
+}
+
+constexpr const char* kLogged = R"(
+name: p
+steps:
+  a: {probe: {log: starts}}
+  b: {probe: {log: starts}, needs: a}
+  c: {probe: {log: starts}, needs: b}
+)";
+
+// The process that the test below starts to be killed.
+TEST(EngineChild, DISABLED_Runs) {
+  const char* folder = std::getenv("SLIPWAY_TEST_HOME");  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_NE(folder, nullptr);
+  const SystemClock clock;
+  PipelineHome home(folder, clock, true);
+  ASSERT_TRUE(ok(home.opened));
+  ASSERT_TRUE(ok(home.engine->run(Context(clock), *home.parse(kLogged))));
+}
+
+// Every named point of a step's life, at its first three passages: what was committed is not done
+// again, all else is, and each finished step has exactly one entry in the audit log.
+TEST(EngineResume, LosesAndRepeatsNothingAtAnyCrashPoint) {
+  ::setenv("SLIPWAY_FAULT", "step.claimed",
+           1);  // NOLINT(concurrency-mt-unsafe): no other thread reads it
+  const bool has_points = fault::check_environment().has_value();
+  ::unsetenv("SLIPWAY_FAULT");  // NOLINT(concurrency-mt-unsafe)
+  if (!has_points) GTEST_SKIP() << "this build has no fault points";
+  const std::vector<std::pair<std::string, int>> points = {
+      // and how often the step in hand starts in the end
+      {"step.claimed", 1},
+      {"step.exec_started", 1},
+      {"step.output_written", 2},
+      {"step.before_commit", 2},
+      {"step.after_commit_before_event", 1}};
+  for (const auto& [point, wanted_starts] : points) {
+    for (int hit = 1; hit <= 3; ++hit) {
+      SCOPED_TRACE(fmt::format("{}:{}", point, hit));
+      const test::Scratch scratch;
+      const SystemClock clock;
+      const pid_t child = ::fork();
+      if (child == 0) {
+        // A program of its own: a process reads SLIPWAY_FAULT once.
+        ::setenv("SLIPWAY_FAULT", fmt::format("{}:{}:kill", point, hit).c_str(),
+                 1);                                               // NOLINT(concurrency-mt-unsafe)
+        ::setenv("SLIPWAY_TEST_HOME", scratch.path().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+        ::execl("/proc/self/exe", "pipeline_test", "--gtest_filter=EngineChild.*",
+                "--gtest_also_run_disabled_tests", nullptr);
+        ::_exit(1);
+      }
+      int status = 0;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+
+      PipelineHome home(scratch.path(), clock, true);
+      ASSERT_TRUE(ok(home.opened));
+      const auto report = home.engine->run(Context(clock), *home.parse(kLogged));
+      ASSERT_TRUE(ok(report));
+      EXPECT_EQ(report->state, RunState::succeeded);
+      std::string wanted;
+      const std::string steps = "abc";
+      for (int i = 0; i < 3; ++i) {
+        for (int start = 0; start < (i == hit - 1 ? wanted_starts : 1); ++start)
+          wanted += fmt::format("{}\n", steps[i]);
+      }
+      EXPECT_EQ(slurp(scratch / "work/starts"), wanted);
+      const auto entries = home.audit->list({.action_prefix = "step.end"});
+      ASSERT_TRUE(ok(entries));
+      EXPECT_EQ(entries->size(), 3u);
+      EXPECT_TRUE(home.audit->verify()->ok);
+      const auto dead = home.engine->get(home.engine->list({})->back().id);
+      ASSERT_TRUE(ok(dead));
+      EXPECT_EQ(dead->state, RunState::interrupted);
+    }
+  }
+}
+
+TEST_F(EngineTest, FailsTheStepWhoseRecordCannotBeWritten) {
+  ASSERT_TRUE(ok(home_.db->write([](db::Transaction& tx) {
+    return tx.run(
+        "CREATE TRIGGER broken BEFORE INSERT ON step_cache BEGIN SELECT RAISE(ABORT, 'no room'); "
+        "END");
+  })));
+  const auto report = run("name: p\nsteps:\n  a: {probe: {}}\n  b: {probe: {}, needs: a}\n");
+  EXPECT_EQ(report.state, RunState::failed);
+  EXPECT_EQ(states_of(report), (States{{"a", "failed"}, {"b", "skipped"}}));
+  EXPECT_THAT(report.error, HasSubstr("no room"));
+  EXPECT_EQ(step_of(*home_.engine->get(report.id), "a").state, StepState::failed);
 }
 
 TEST_F(EngineTest, LeavesRunsAloneWhoseProcessLives) {

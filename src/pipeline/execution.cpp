@@ -246,6 +246,8 @@ void Execution::handle(Ended ended) {
     run_.steps[ended.index].state = StepState::cancelled;
     note(ended.index);
   }
+  if (ended.unrecorded)
+    note(ended.index);  // as failed; a smaller write than the one that did not go through
   settle(ended.index);
 }
 

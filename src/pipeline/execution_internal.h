@@ -34,6 +34,7 @@ class Execution {
     std::size_t index;
     StepReport report;
     bool retry = false;
+    bool unrecorded = false;
   };
 
   // scheduler

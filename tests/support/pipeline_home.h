@@ -63,6 +63,7 @@ class ProbeKind final : public pipeline::StepKind {
       std::ofstream(call.config.resolve(log), std::ios::app) << call.config.step() << "\n"
                                                              << std::flush;
     ++starts;
+    const AtOnce one(*this);
     if (kills && std::filesystem::exists(call.config.resolve("armed"))) ::kill(::getpid(), SIGKILL);
     if (waits) {
       while (true) {
@@ -82,6 +83,22 @@ class ProbeKind final : public pipeline::StepKind {
     return result;
   }
   mutable std::atomic<int> starts{0};
+  mutable std::atomic<int> most_at_once{0};
+
+ private:
+  struct AtOnce {
+    explicit AtOnce(const ProbeKind& kind) : kind_(kind) {
+      const int now = ++kind_.at_once_;
+      int most = kind_.most_at_once;
+      while (now > most && !kind_.most_at_once.compare_exchange_weak(most, now)) {
+      }
+    }
+    AtOnce(const AtOnce&) = delete;
+    AtOnce& operator=(const AtOnce&) = delete;
+    ~AtOnce() { --kind_.at_once_; }
+    const ProbeKind& kind_;
+  };
+  mutable std::atomic<int> at_once_{0};
 };
 
 class PipelineHome {
