@@ -80,6 +80,8 @@ class Registry {
                                   const std::string& key);
   Result<Page<ModelVersion>> search_versions(const Search& search) const;
   Result<std::vector<ModelVersion>> versions(const std::string& model) const;  // newest first
+  // The newest version of each stage, as MLflow's "latest versions".
+  Result<std::vector<ModelVersion>> latest_by_stage(const std::string& model) const;
 
   // Moving an alias to where it points already changes nothing and is not audited.
   Result<void> set_alias(const Context& ctx, const std::string& model, const std::string& alias,

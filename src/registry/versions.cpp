@@ -56,6 +56,25 @@ Result<VersionRow> load_one(db::Connection& connection, const Error& missing,
   return row;
 }
 
+// Every row of a statement that lists versions of one model.
+Result<std::vector<ModelVersion>> load_all(db::Connection& connection, std::string_view statement,
+                                           const std::string& model) {
+  if (const auto row = load_model(connection, model); !row) return row.error();
+  std::vector<VersionRow> found;
+  {
+    auto rows = connection.query(statement, model);
+    if (!rows) return rows.error();
+    while (rows->next()) found.push_back(read_version(*rows));
+    if (auto status = rows->status(); !status) return status.error();
+  }
+  std::vector<ModelVersion> versions;
+  for (auto& row : found) {
+    if (auto completed = complete(connection, row); !completed) return completed.error();
+    versions.push_back(std::move(row.version));
+  }
+  return versions;
+}
+
 Result<ModelVersion> just_the_version(Result<VersionRow> row) {
   if (!row) return row.error();
   return std::move(row->version);
@@ -159,22 +178,13 @@ Result<ModelVersion> Registry::find_by_alias(const std::string& model,
 }
 
 Result<std::vector<ModelVersion>> Registry::versions(const std::string& model) const {
-  return impl_->db.read([&](db::Connection& c) -> Result<std::vector<ModelVersion>> {
-    if (const auto row = load_model(c, model); !row) return row.error();
-    std::vector<VersionRow> found;
-    {
-      auto rows = c.query(sql::versions_of_model, model);
-      if (!rows) return rows.error();
-      while (rows->next()) found.push_back(read_version(*rows));
-      if (auto status = rows->status(); !status) return status.error();
-    }
-    std::vector<ModelVersion> versions;
-    for (auto& row : found) {
-      if (auto completed = complete(c, row); !completed) return completed.error();
-      versions.push_back(std::move(row.version));
-    }
-    return versions;
-  });
+  return impl_->db.read(
+      [&](db::Connection& c) { return load_all(c, sql::versions_of_model, model); });
+}
+
+Result<std::vector<ModelVersion>> Registry::latest_by_stage(const std::string& model) const {
+  return impl_->db.read(
+      [&](db::Connection& c) { return load_all(c, sql::latest_by_stage, model); });
 }
 
 Result<ModelVersion> Registry::describe_version(const Context& ctx, const std::string& model,

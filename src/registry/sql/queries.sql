@@ -64,6 +64,13 @@ SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.di
   v.user, v.metadata, v.created, v.updated
 FROM registered_models m JOIN model_versions v ON v.model_id = m.id WHERE m.name = ? ORDER BY v.number DESC
 
+-- name: latest_by_stage
+SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
+  v.user, v.metadata, v.created, v.updated
+FROM registered_models m JOIN model_versions v ON v.model_id = m.id
+WHERE m.name = ? AND v.number = (SELECT max(number) FROM model_versions WHERE model_id = m.id AND stage = v.stage)
+ORDER BY v.number DESC
+
 -- name: version_tags
 SELECT key, value FROM model_version_tags WHERE version_id = ? ORDER BY key
 
