@@ -1,1 +1,4 @@
-int main() { return 0; }
+// The program. What it is made of, and in which order, stands in cli/home.cpp; the server's part in cli/up.cpp.
+#include "cli/cli.h"
+
+int main(int argc, char** argv) { return slipway::cli::main(argc, argv); }

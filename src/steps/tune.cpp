@@ -21,8 +21,7 @@ struct TuneSpec {
   static TuneSpec read(SpecReader& reader) {
     TuneSpec spec;
     spec.learning = LearningSpec::read(reader);
-    SpecReader space = reader.object("space");
-    spec.space = tuning::Space::read(space);
+    spec.space = tuning::Space::read(reader, "space");
     SpecReader study = reader.object("study");
     spec.study = tuning::StudySettings::read(study, {.direction = tuning::Direction::minimize, .pruner = tuning::Pruner::median});
     study.close();

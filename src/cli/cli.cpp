@@ -1,0 +1,132 @@
+#include "cli/cli.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <iostream>
+
+#include "api/status_map.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "cli/command_internal.h"
+
+namespace slipway::cli {
+namespace {
+
+std::stop_source& stop_source() {
+  static std::stop_source source;
+  return source;
+}
+
+// Waits for signals on a thread of its own, so that stopping may do anything.
+void watch_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::thread([signals] {
+    int number = 0;
+    sigwait(&signals, &number);
+    stop_source().request_stop();
+    sigwait(&signals, &number);
+    _exit(128 + number);
+  }).detach();
+}
+
+std::string painted(const std::string& text, const char* colour) { return colours() ? colour + text + "\033[0m" : text; }
+
+std::size_t shown_width(const std::string& text) {
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\033') {  // a colour takes no room
+      while (i < text.size() && text[i] != 'm') ++i;
+    } else if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) {
+      ++width;
+    }
+  }
+  return width;
+}
+
+}  // namespace
+
+int fail(const Error& error) {
+  std::cerr << "error: " << error.message << "\n";
+  return api::status_of(error.code).exit;
+}
+
+Context interruptible_context(const std::string& actor) {
+  static const bool watching = [] {
+    watch_signals();
+    return true;
+  }();
+  (void)watching;
+  Context context;
+  context.stop = stop_source().get_token();
+  const char* user = std::getenv("USER");  // NOLINT(concurrency-mt-unsafe): read once, at start
+  context.principal.name = !actor.empty() ? actor : user != nullptr && *user != '\0' ? user : "local";
+  return context;
+}
+
+bool colours() {
+  static const bool wanted = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe)
+  return wanted;
+}
+
+std::string green(const std::string& text) { return painted(text, "\033[32m"); }
+std::string red(const std::string& text) { return painted(text, "\033[31m"); }
+std::string dim(const std::string& text) { return painted(text, "\033[2m"); }
+
+void TextTable::print() const {
+  std::vector<std::size_t> widths(rows_[0].size(), 0);
+  for (const auto& row : rows_) {
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], shown_width(row[i]));
+  }
+  for (std::size_t r = 0; r < rows_.size(); ++r) {
+    std::string line;
+    for (std::size_t i = 0; i < rows_[r].size(); ++i) {
+      const std::string& cell = rows_[r][i];
+      line += cell;
+      if (i + 1 < rows_[r].size()) line += std::string(widths[i] - shown_width(cell) + 2, ' ');
+    }
+    std::cout << (r == 0 ? dim(line) : line) << "\n";
+  }
+}
+
+int main(int argc, char** argv) {
+  if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
+  // XGBoost's threads would spin while they wait.
+  setenv("OMP_WAIT_POLICY", "passive", 0);  // NOLINT(concurrency-mt-unsafe): before any thread
+  log::set_text(isatty(STDERR_FILENO) == 1);
+  log::set_level(log::Level::warn);
+
+  Globals globals;
+  CLI::App app{"slipway takes raw data to a served, watched and governed model, and hauls the model back for retraining when the world changes."};
+  app.name("slipway");
+  app.footer("Exit codes: 0 done; 1 internal; 2 wrong input; 3 not found; 4 conflict; 5 not allowed; 6 busy or too late;\n"
+             "7 it ran, and the answer is no; 130 cancelled.\nExample: slipway run examples/flights/pipeline.yaml && slipway up");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "slipway 0.1.0");
+  app.add_option("--home", globals.home, "Folder that holds everything slipway stores")->envname("SLIPWAY_HOME")->capture_default_str();
+  app.fallthrough();
+  add_run(app, globals);
+  add_up(app, globals);
+  add_data(app, globals);
+  add_show(app, globals);
+  add_predict(app, globals);
+  add_replay(app, globals);
+  add_performance(app, globals);
+  add_govern(app, globals);
+  add_doctor(app, globals);
+  add_completion(app, globals);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& problem) {
+    const int code = app.exit(problem);
+    return code == 0 ? 0 : 2;
+  }
+  return globals.exit_code;
+}
+
+}  // namespace slipway::cli

@@ -1,0 +1,68 @@
+// What the commands share: the global options, the exit code of an error, tables.
+#pragma once
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/context.h"
+#include "base/json.h"
+#include "cli/home.h"
+
+namespace slipway::cli {
+
+inline constexpr int kExitNo = 7;
+
+struct Globals {
+  std::string home = ".slipway";
+  bool json = false;
+  int exit_code = 0;
+};
+
+// Prints "error: …" and gives the code for the shell.
+int fail(const Error& error);
+
+// SIGINT and SIGTERM stop this context; the second one ends the process at once.
+Context interruptible_context(const std::string& actor = "");
+
+bool colours();  // standard output is a terminal, and NO_COLOR is not set
+std::string green(const std::string& text);
+std::string red(const std::string& text);
+std::string dim(const std::string& text);
+
+// Columns as wide as their widest cell; the first line is the heading.
+class TextTable {
+ public:
+  explicit TextTable(std::vector<std::string> heading) : rows_{std::move(heading)} {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void print() const;
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// Each adds its subcommands; their callbacks set globals.exit_code.
+void add_run(CLI::App& app, Globals& globals);
+void add_up(CLI::App& app, Globals& globals);
+void add_data(CLI::App& app, Globals& globals);
+void add_show(CLI::App& app, Globals& globals);
+void add_predict(CLI::App& app, Globals& globals);
+void add_replay(CLI::App& app, Globals& globals);
+void add_performance(CLI::App& app, Globals& globals);
+void add_govern(CLI::App& app, Globals& globals);
+void add_doctor(CLI::App& app, Globals& globals);
+// Prints a script for the shell; reads the commands from app itself.
+void add_completion(CLI::App& app, Globals& globals);
+
+// Runs body with the opened home; prints its error.
+template <class Body>
+int with_home(const Globals& globals, const HomeOptions& options, Body&& body) {
+  auto home = Home::open(globals.home, options);
+  if (!home) return fail(home.error());
+  const int code = body(**home);
+  return code;
+}
+
+}  // namespace slipway::cli
