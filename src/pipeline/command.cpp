@@ -112,7 +112,14 @@ Settings read_settings(SpecReader& reader) {
   return settings;
 }
 
-// Files of the working folder that the command's text names: `python train.py` depends on train.py.
+// Programs and scripts of the working folder that the command names: `python train.py` depends on
+// train.py. Other files may be what it writes, so they only count as `inputs`.
+bool is_code(const std::string& word) {
+  static const std::set<std::string> kExtensions = {".py",  ".sh", ".r",  ".R",  ".jl",
+                                                    ".sql", ".js", ".rb", ".pl", ".ipynb"};
+  return kExtensions.contains(std::filesystem::path(word).extension().string());
+}
+
 std::vector<std::string> files_named_in(const Settings& settings,
                                         const std::filesystem::path& workdir) {
   std::vector<std::string> words = settings.argv;
@@ -127,7 +134,9 @@ std::vector<std::string> files_named_in(const Settings& settings,
   std::vector<std::string> files;
   for (const auto& candidate : words) {
     std::error_code error;
-    if (candidate.starts_with("/") || candidate.size() > 1000) continue;
+    if (candidate.starts_with("/") || candidate.size() > 1000 ||
+        (&candidate != &words.front() && !is_code(candidate)))
+      continue;
     if (std::filesystem::is_regular_file(workdir / candidate, error)) files.push_back(candidate);
   }
   std::sort(files.begin(), files.end());

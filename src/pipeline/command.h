@@ -11,8 +11,8 @@
 // stdout and stderr are the step's log. When it ends well, each output (a file or a folder) goes
 // into the blob store by content. Anything but exit 0 fails the step, with the last lines it wrote.
 // On a timeout or a stop its whole process group is terminated, and killed when it lingers; it is
-// also killed when slipway itself dies. Name under `inputs` what it reads, scripts included: their
-// contents decide the cache.
+// also killed when slipway itself dies. Name under `inputs` what it reads: the contents
+// decide the cache, as do those of scripts that the command's text names (`python train.py`).
 #pragma once
 #include <memory>
 

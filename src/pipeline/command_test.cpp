@@ -112,6 +112,12 @@ TEST_F(CommandTest, RunsAgainWhenAFileItNamesChanged) {
   EXPECT_THAT(data.why, HasSubstr("files.data changed"));
 }
 
+TEST_F(CommandTest, DoesNotTakeWhatItWritesForAnInput) {
+  const std::string steps = "  a: {command: \"date >> notes.txt; cp notes.txt out.bin\"}\n";
+  EXPECT_EQ(step_of(run(steps), "a").state, StepState::succeeded);
+  EXPECT_EQ(step_of(run(steps), "a").state, StepState::cached);
+}
+
 TEST_F(CommandTest, TellsHowItFailed) {
   const std::vector<std::tuple<std::string, std::string, std::vector<std::string>>> rows = {
       {"an exit code",
