@@ -75,6 +75,7 @@ Result<void> PredictionLog::Impl::load_segments(const std::set<std::int64_t>& un
       last_number = std::max(last_number, segment->file_number);
       if (unsealed.contains(segment->file_number)) {
         leftovers.push_back(entry.path());
+        leftovers.push_back(fs::path(entry.path()).replace_extension(".ids"));
         continue;
       }
       if (auto opened = open_ids(*segment, !options.read_only); !opened) return opened;
@@ -342,17 +343,33 @@ Result<void> PredictionLog::Impl::seal_full_files() {
 
 Result<void> PredictionLog::Impl::seal_file(const WalFile& file) {
   if (auto go = fault::point("predlog.before_seal"); !go) return go;
-  auto rows = rows_of(file, [](const wal::Stream&) { return true; }, Time::min(), Time::max());
-  if (!rows) return rows.error();
+  std::map<std::uint32_t, std::pair<std::string, std::unique_ptr<SegmentWriter>>>
+      writers;  // by stream
+  auto written =
+      each_batch(file,
+                 [&](std::uint32_t id, const wal::Stream& stream, const wal::BatchHead& head,
+                     wal::Reader& reader) -> Result<void> {
+                   auto& [deployment, segment] = writers[id];
+                   if (segment == nullptr) {
+                     deployment = stream.deployment;
+                     if (auto made = make_dirs(root / deployment); !made) return made;
+                     auto created = SegmentWriter::create(
+                         root / deployment, file.number(), static_cast<std::int64_t>(id),
+                         stream.role, wal::log_schema(stream.inputs));
+                     if (!created) return created.error();
+                     segment = std::move(*created);
+                   }
+                   if (auto added = wal::append_rows(reader, head, stream, segment->rows()); !added)
+                     return added;
+                   return segment->flush();
+                 });
+  if (!written) return written;
   std::vector<std::pair<std::string, Segment>> sealed;
-  std::int64_t part = 0;
-  for (const auto& [id, builder] : *rows) {
-    const wal::Stream& stream = file.streams.at(id);  // no longer changed: the file is full
-    const fs::path folder = root / stream.deployment;
-    if (auto made = make_dirs(folder); !made) return made;
-    auto segment = write_segment(folder, file.number(), part++, stream.role, builder);
+  for (auto& [id, writer_of] : writers) {
+    auto& [deployment, segment_writer] = writer_of;
+    auto segment = segment_writer->finish();
     if (!segment) return segment.error();
-    sealed.emplace_back(stream.deployment, std::move(*segment));
+    sealed.emplace_back(deployment, std::move(*segment));
   }
   if (auto synced = fsync_path(root); !synced) return synced;
   if (auto go = fault::point("predlog.after_seal"); !go) return go;

@@ -58,12 +58,11 @@ struct PredictionLog::Impl {
   Result<void> seal_full_files();
   Result<void> seal_file(const WalFile& file);
 
-  // The rows of a file's streams that are wanted, from <= time < to, each in a builder of
-  // wal::log_schema.
-  using StreamFilter = std::function<bool(const wal::Stream&)>;
-  Result<std::map<std::uint32_t, data::BatchBuilder>> rows_of(const WalFile& file,
-                                                              const StreamFilter& wanted, Time from,
-                                                              Time to) const;
+  // Calls visit(stream's id, stream, batch's head, reader behind the head) for each committed batch
+  // of a file.
+  using Visit = std::function<Result<void>(std::uint32_t, const wal::Stream&, const wal::BatchHead&,
+                                           wal::Reader&)>;
+  Result<void> each_batch(const WalFile& file, const Visit& visit) const;
   Result<data::TablePtr> read(std::string_view deployment, Time from, Time to,
                               const ReadOptions& read_options) const;
   Result<Prediction> find(std::string_view id) const;

@@ -46,38 +46,34 @@ Result<Prediction> prediction_in(std::string deployment, const data::TablePtr& t
 
 }  // namespace
 
-Result<std::map<std::uint32_t, data::BatchBuilder>> PredictionLog::Impl::rows_of(
-    const WalFile& file, const StreamFilter& wanted, Time from, Time to) const {
-  auto bytes = file.read();
-  if (!bytes) return bytes.error();
+Result<void> PredictionLog::Impl::each_batch(const WalFile& file, const Visit& visit) const {
+  auto mapped = file.map();
+  if (!mapped) return mapped.error();
   std::map<std::uint32_t, wal::Stream>
       streams;  // the file's own, read along: its map may be growing
-  std::map<std::uint32_t, data::BatchBuilder> rows;
-  wal::Walk walk(*bytes);
+  wal::Walk walk(mapped->view());
   while (auto record = walk.next()) {
     if (record->kind == wal::Kind::stream) {
       auto stream = wal::decode_stream(record->reader);
       if (!stream) return stream.error();
-      if (wanted(stream->second)) streams.insert(std::move(*stream));
+      streams.insert(std::move(*stream));
       continue;
     }
     const wal::BatchHead head = record->reader.batch_head();
     const auto stream = streams.find(head.stream);
-    if (stream == streams.end() || head.time < from || head.time >= to) continue;
-    auto builder = rows.find(head.stream);
-    if (builder == rows.end()) {
-      builder = rows.try_emplace(head.stream, wal::log_schema(stream->second.inputs)).first;
+    if (stream == streams.end()) {
+      return data_loss(fmt::format("'{}' has a batch of an unknown stream at byte {}",
+                                   file.path().string(), record->offset));
     }
-    if (auto added = wal::append_rows(record->reader, head, stream->second, builder->second);
-        !added) {
-      return added.error().at(file.path().string());
+    if (auto visited = visit(head.stream, stream->second, head, record->reader); !visited) {
+      return visited.error().at(file.path().string());
     }
   }
-  if (walk.end() != bytes->size()) {
+  if (walk.end() != mapped->view().size()) {
     return data_loss(
         fmt::format("'{}' has a wrong checksum at byte {}", file.path().string(), walk.end()));
   }
-  return rows;
+  return {};
 }
 
 Result<data::TablePtr> PredictionLog::Impl::read(std::string_view name, Time from, Time to,
@@ -103,16 +99,22 @@ Result<data::TablePtr> PredictionLog::Impl::read(std::string_view name, Time fro
   }
   std::optional<data::Schema> newest;
   for (const auto& file : open_files) {
-    auto rows = rows_of(
-        *file,
-        [&](const wal::Stream& stream) {
-          if (stream.deployment != name) return false;
-          if (!newest || stream.role == Role::primary) newest = stream.inputs;
-          return role_wanted(stream.role);
-        },
-        from, to);
-    if (!rows) return rows.error();
-    for (const auto& [id, builder] : *rows) {
+    std::map<std::uint32_t, data::BatchBuilder> rows;
+    auto visited =
+        each_batch(*file,
+                   [&](std::uint32_t id, const wal::Stream& stream, const wal::BatchHead& head,
+                       wal::Reader& reader) -> Result<void> {
+                     if (stream.deployment != name) return {};
+                     if (!newest || stream.role == Role::primary) newest = stream.inputs;
+                     if (!role_wanted(stream.role) || head.time < from || head.time >= to)
+                       return {};
+                     auto builder = rows.find(id);
+                     if (builder == rows.end())
+                       builder = rows.try_emplace(id, wal::log_schema(stream.inputs)).first;
+                     return wal::append_rows(reader, head, stream, builder->second);
+                   });
+    if (!visited) return visited.error();
+    for (const auto& [id, builder] : rows) {
       auto table = builder.to_table();
       if (!table) return table.error();
       tables.push_back(std::move(*table));

@@ -182,46 +182,113 @@ std::optional<Segment> parse_segment(const fs::path& path) {
                  .rows = rows};
 }
 
-Result<Segment> write_segment(const fs::path& folder, std::int64_t file_number, std::int64_t part,
-                              Role role, const data::BatchBuilder& rows) {
-  auto batch = rows.batch();
-  if (!batch) return batch.error();
-  auto table = rows.to_table();
-  if (!table) return table.error();
+struct SegmentWriter::Impl {
+  Impl(fs::path place, std::int64_t file_number, std::int64_t part, Role rows_role,
+       const data::Schema& schema)
+      : folder(std::move(place)),
+        name(fmt::format("{:08}-{:03}", file_number, part)),
+        role(rows_role),
+        rows(schema) {}
 
+  Result<void> open();
+  Result<void> write();
+  fs::path temporary() const { return folder / ("." + name + ".tmp"); }
+
+  const fs::path folder;
+  const std::string name;
+  const Role role;
+  data::BatchBuilder rows;
+  std::shared_ptr<arrow::io::FileOutputStream> file;
+  std::unique_ptr<parquet::arrow::FileWriter> writer;
   std::int64_t first = std::numeric_limits<std::int64_t>::max();
   std::int64_t last = std::numeric_limits<std::int64_t>::min();
-  std::vector<std::uint64_t> hashes;
+  std::int64_t count = 0;
+  std::vector<std::uint64_t> hashes;  // of primary ids
+};
+
+Result<void> SegmentWriter::Impl::open() {
+  return guarded("cannot write predictions", temporary(), [&]() -> Result<void> {
+    auto stream = arrow::io::FileOutputStream::Open(temporary().string());
+    if (!stream.ok()) return arrow_error(stream.status(), "cannot write predictions", temporary());
+    file = *stream;
+    auto empty = rows.to_table();
+    if (!empty) return empty.error();
+    parquet::WriterProperties::Builder properties;
+    properties.compression(parquet::Compression::ZSTD)->max_row_group_length(kRowGroup);
+    auto opened = parquet::arrow::FileWriter::Open(
+        *(*empty)->schema(), arrow::default_memory_pool(), file, properties.build());
+    if (!opened.ok()) return arrow_error(opened.status(), "cannot write predictions", temporary());
+    writer = std::move(*opened);
+    return {};
+  });
+}
+
+Result<void> SegmentWriter::Impl::write() {
+  auto batch = rows.batch();
+  if (!batch) return batch.error();
   for (std::int64_t row = 0; row < batch->rows; ++row) {
     const std::int64_t time = batch->columns[1].integer(row);
     first = std::min(first, time);
     last = std::max(last, time);
     if (role == Role::primary) hashes.push_back(id_hash(batch->columns[0].text(row)));
   }
-  const std::string name = fmt::format("{:08}-{:03}_{}_{}_{}_{}", file_number, part,
-                                       to_string(role), first, last, batch->rows);
-  const fs::path path = folder / (name + ".parquet");
-  const fs::path temporary = folder / ("." + name + ".tmp");
+  count += batch->rows;
+  auto table = rows.to_table();
+  if (!table) return table.error();
+  auto written = guarded("cannot write predictions", temporary(), [&]() -> Result<void> {
+    if (auto status = writer->WriteTable(**table, kRowGroup); !status.ok()) {
+      return arrow_error(status, "cannot write predictions", temporary());
+    }
+    return {};
+  });
+  rows.clear();
+  return written;
+}
 
-  auto written = guarded("cannot write predictions", temporary, [&]() -> Result<void> {
-    auto file = arrow::io::FileOutputStream::Open(temporary.string());
-    if (!file.ok()) return arrow_error(file.status(), "cannot write predictions", temporary);
-    parquet::WriterProperties::Builder properties;
-    properties.compression(parquet::Compression::ZSTD)->max_row_group_length(kRowGroup);
-    const parquet::ArrowWriterProperties::Builder arrow_properties;
-    auto status = parquet::arrow::WriteTable(**table, arrow::default_memory_pool(), *file,
-                                             kRowGroup, properties.build());
-    if (status.ok()) status = (*file)->Close();
+Result<std::unique_ptr<SegmentWriter>> SegmentWriter::create(const fs::path& folder,
+                                                             std::int64_t file_number,
+                                                             std::int64_t part, Role role,
+                                                             const data::Schema& schema) {
+  auto impl = std::make_unique<Impl>(folder, file_number, part, role, schema);
+  if (auto opened = impl->open(); !opened) return opened.error();
+  return std::unique_ptr<SegmentWriter>(new SegmentWriter(std::move(impl)));
+}
+
+SegmentWriter::SegmentWriter(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+SegmentWriter::~SegmentWriter() {
+  std::error_code ignored;
+  fs::remove(impl_->temporary(), ignored);
+}
+
+data::BatchBuilder& SegmentWriter::rows() { return impl_->rows; }
+
+Result<void> SegmentWriter::flush() {
+  if (impl_->rows.rows(0) < kRowGroup) return {};
+  return impl_->write();
+}
+
+Result<Segment> SegmentWriter::finish() {
+  Impl& impl = *impl_;
+  if (impl.rows.rows(0) > 0) {
+    if (auto written = impl.write(); !written) return written.error();
+  }
+  const fs::path temporary = impl.temporary();
+  auto closed = guarded("cannot write predictions", temporary, [&]() -> Result<void> {
+    auto status = impl.writer->Close();
+    if (status.ok()) status = impl.file->Close();
     if (!status.ok()) return arrow_error(status, "cannot write predictions", temporary);
     return fsync_path(temporary);
   });
-  if (written && role == Role::primary) written = write_ids(ids_path(path), std::move(hashes));
-  if (written) written = rename_durable(temporary, path);
-  if (!written) {
-    std::error_code ignored;
-    fs::remove(temporary, ignored);
-    return written.error();
+  if (!closed) return closed.error();
+  const fs::path path =
+      impl.folder / fmt::format("{}_{}_{}_{}_{}.parquet", impl.name, to_string(impl.role),
+                                impl.first, impl.last, impl.count);
+  if (impl.role == Role::primary) {
+    if (auto written = write_ids(ids_path(path), std::move(impl.hashes)); !written)
+      return written.error();
   }
+  if (auto renamed = rename_durable(temporary, path); !renamed) return renamed.error();
   Segment segment = *parse_segment(path);
   if (auto opened = open_ids(segment, true); !opened) return opened.error();
   return segment;

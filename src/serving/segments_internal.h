@@ -52,9 +52,27 @@ struct Segment {
 
 // By the name alone; nothing when it is no segment's.
 std::optional<Segment> parse_segment(const std::filesystem::path& path);
-// Durable when it returns, in `folder`, under its final name.
-Result<Segment> write_segment(const std::filesystem::path& folder, std::int64_t file_number,
-                              std::int64_t part, Role role, const data::BatchBuilder& rows);
+
+// Writes one segment row group by row group, so that sealing takes little memory however long the
+// file is.
+class SegmentWriter {
+ public:
+  // schema: wal::log_schema of the stream. Writes a temporary file in `folder`.
+  static Result<std::unique_ptr<SegmentWriter>> create(const std::filesystem::path& folder,
+                                                       std::int64_t file_number, std::int64_t part,
+                                                       Role role, const data::Schema& schema);
+  ~SegmentWriter();            // unfinished: leaves nothing
+  data::BatchBuilder& rows();  // to append to; then call flush
+  Result<void> flush();        // writes a row group when there are enough rows
+  // Durable when it returns, under its final name.
+  Result<Segment> finish();
+
+ private:
+  struct Impl;
+  explicit SegmentWriter(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
 // Opens the ids, making them anew when need be.
 Result<void> open_ids(Segment& segment, bool may_write);
 

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -154,7 +155,16 @@ Result<void> WalFile::append(std::string_view records, bool durable) {
   return {};
 }
 
-Result<std::string> WalFile::read() const { return read_range(fd_, 0, bytes(), path_); }
+Result<WalFile::Mapping> WalFile::map() const {
+  const auto size = static_cast<std::size_t>(bytes());
+  void* mapped = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd_, 0);
+  if (mapped == MAP_FAILED) return errno_error(errno, "cannot map predictions", path_);
+  return Mapping(mapped, size);
+}
+
+WalFile::Mapping::~Mapping() {
+  if (bytes_ != nullptr) ::munmap(bytes_, size_);
+}
 
 Result<std::string> WalFile::read_record(std::int64_t offset) const {
   auto header = read_range(fd_, offset, wal::kRecordHeader, path_);

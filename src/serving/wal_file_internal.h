@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -50,8 +51,21 @@ class WalFile {
   // The writer's side. Bytes of whole records; on an error the file is as before.
   Result<void> append(std::string_view records, bool durable);
 
-  // The committed bytes.
-  Result<std::string> read() const;
+  // The committed bytes, mapped. Whole records, whose checksums the walk over them checks.
+  class Mapping {
+   public:
+    Mapping(void* bytes, std::size_t size) : bytes_(bytes), size_(size) {}
+    Mapping(Mapping&& other) noexcept
+        : bytes_(std::exchange(other.bytes_, nullptr)), size_(other.size_) {}
+    Mapping& operator=(Mapping&&) = delete;
+    ~Mapping();
+    std::string_view view() const { return {static_cast<const char*>(bytes_), size_}; }
+
+   private:
+    void* bytes_;
+    std::size_t size_;
+  };
+  Result<Mapping> map() const;
   // One record's bytes, from its offset.
   Result<std::string> read_record(std::int64_t offset) const;
 
