@@ -63,7 +63,7 @@ TEST(Expression, EvaluatesConditions) {
 TEST(Expression, EvaluatesNumbers) {
   const auto expression = Expression::parse_number("2 * (auc - 0.2) / max(zero, 2)");
   ASSERT_TRUE(ok(expression));
-  EXPECT_EQ(expression->number(look), 0.5);
+  EXPECT_NEAR(expression->number(look).value_or(0), 0.5, 1e-12);
   EXPECT_THAT(expression->names(), ElementsAre("auc", "zero"));
 }
 
