@@ -12,7 +12,10 @@ if(XGBoost_FOUND AND NOT TARGET XGBoost::XGBoost)
   file(GLOB _gomp "${_xgboost_dir}/libgomp*.so*")
   if(_gomp)
     list(APPEND SLIPWAY_RUNTIME_LIBRARIES ${_gomp})
-    target_link_options(XGBoost::XGBoost INTERFACE "LINKER:-rpath-link,${_xgboost_dir}" "LINKER:-rpath,${_xgboost_dir}")
+    # The wheel's library looks for its OpenMP runtime in a folder of the wheel's own. A program's RPATH, other than its
+    # RUNPATH, also holds for the libraries its libraries need.
+    target_link_options(XGBoost::XGBoost INTERFACE "LINKER:-rpath-link,${_xgboost_dir}" "LINKER:-rpath,${_xgboost_dir}"
+                        "LINKER:--disable-new-dtags")
     target_link_libraries(XGBoost::XGBoost INTERFACE ${_gomp})
   endif()
 endif()
