@@ -17,13 +17,15 @@
 
 namespace slipway::governance {
 
-enum class NodeType { file, dataset, run, model_version, deployment };
+enum class NodeType { file, dataset, run, model_version, deployment, pipeline_run, commit };
 std::string_view to_string(NodeType type);
 Result<NodeType> parse_node_type(std::string_view text);
 
 struct Node {
   NodeType type = NodeType::file;
-  std::string id;  // a file's SHA-256, name@version of a dataset, a run's id, model/number, a deployment's name
+  // A file's SHA-256, name@version of a dataset, a run's or pipeline run's id, model/number, a
+  // deployment's name, a commit of the code.
+  std::string id;
   Json facts = Json::object();  // small; the latest that is not empty is kept
 };
 
@@ -35,7 +37,8 @@ struct Edge {
 
 enum class Direction { upstream, downstream };
 
-// A node and what it came from (or what came from it). A node already shown elsewhere has `repeated` and no branches.
+// A node and what it came from (or what came from it). A node already shown elsewhere has
+// `repeated` and no branches.
 struct Tree {
   Node node;
   std::string activity;  // of the edge that leads here; empty at the root
@@ -60,6 +63,7 @@ class Lineage {
   const Clock& clock_;
 };
 
+// One line a node, deeper ones indented; control characters in names are replaced.
 std::string render_text(const Tree& tree);
 
 }  // namespace slipway::governance
