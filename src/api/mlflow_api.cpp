@@ -36,8 +36,8 @@ void add_mlflow_routes(server::Router& router, tracking::Tracking& tracking,
                        registry::Registry& registry, blob::Store& store) {
   const auto services = std::make_shared<Services>(Services{tracking, registry, store});
   for (const std::string_view prefix : {"/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"}) {
-    for (const auto endpoints :
-         {mlflow::experiment_endpoints(), mlflow::run_endpoints(), mlflow::registry_endpoints()}) {
+    for (const auto endpoints : {mlflow::experiment_endpoints(), mlflow::run_endpoints(),
+                                 mlflow::logged_model_endpoints(), mlflow::registry_endpoints()}) {
       for (const auto& endpoint : endpoints) {
         router.add(std::string(endpoint.method), std::string(prefix) + std::string(endpoint.path),
                    endpoint.access, mlflow_error,

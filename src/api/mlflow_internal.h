@@ -15,9 +15,9 @@
 
 namespace slipway::api::mlflow {
 
-// The parameters of one call: the JSON body, or the query of a GET. The first wrong one is kept as
-// problem(); readers then go on with defaults, so that a handler asks once, after reading all.
-// 64-bit numbers may come as text.
+// The parameters of one call: the JSON body, or the query of a GET, and the parts of the path. The
+// first wrong one is kept as problem(); readers then go on with defaults, so that a handler asks
+// once, after reading all. 64-bit numbers may come as text.
 class Params {
  public:
   static Result<Params> read(const server::Request& request);
@@ -72,6 +72,7 @@ struct Endpoint {
 };
 std::span<const Endpoint> experiment_endpoints();
 std::span<const Endpoint> run_endpoints();
+std::span<const Endpoint> logged_model_endpoints();
 std::span<const Endpoint> registry_endpoints();
 void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services);
 

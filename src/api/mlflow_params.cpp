@@ -71,6 +71,7 @@ Result<Params> Params::read(const server::Request& request) {
     }
     value = *std::move(parsed);
   }
+  for (const auto& [name, text] : request.params) value[name] = text;
   return Params(std::move(value), "", std::make_shared<std::optional<Error>>());
 }
 

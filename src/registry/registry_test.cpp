@@ -325,6 +325,7 @@ TEST_F(RegistryTest, SearchesModelsAndHidesPrompts) {
   EXPECT_EQ(names("name ILIKE 'LA%'"), "late ");
   EXPECT_EQ(names("tags.team = 'ops'"), "early ");
   EXPECT_EQ(names("tags.`mlflow.prompt.is_prompt` = 'true'"), "hello ");
+  EXPECT_EQ(names("name LIKE '%l%' AND tag.`mlflow.prompt.is_prompt` != 'true'"), "early late ");
   EXPECT_EQ(code_of(registry_->search_models({.max_results = 0})), "invalid_argument");
 }
 

@@ -61,6 +61,16 @@ Result<Column> find_column(const Subject& subject, const Name& name) {
 
 Result<void> add_condition(SqlText& query, const Subject& subject, const Comparison& comparison) {
   if (is_tag(comparison.name)) {
+    // How clients ask for models: everything but prompts, most of which lacks the tag.
+    const bool not_prompts = comparison.name.key == kPromptTag && comparison.op == tracking::Op::ne;
+    if (not_prompts) {
+      Comparison prompts = comparison;
+      prompts.op = tracking::Op::eq;
+      query.add(" AND NOT (1");
+      if (auto added = add_condition(query, subject, prompts); !added) return added;
+      query.add(")");
+      return {};
+    }
     query.add(subject.tag_condition).bind(std::string_view(comparison.name.key)).add(" AND ");
     if (auto added = query.compare_text("value", comparison); !added) return added;
     query.add(")");

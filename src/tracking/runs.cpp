@@ -9,23 +9,6 @@
 namespace slipway::tracking {
 namespace {
 
-// "brave-gull-417": a name people can say, from the id alone, so that the same ids give the same
-// names.
-std::string name_from_id(const std::string& id) {
-  static constexpr std::array<std::string_view, 32> kHow = {
-      "able",   "bold",  "brave", "bright", "brisk",  "calm",   "clear", "crisp",
-      "deep",   "eager", "fair",  "fleet",  "fresh",  "gentle", "grand", "hardy",
-      "keen",   "light", "lucky", "merry",  "mighty", "neat",   "proud", "quick",
-      "silent", "sleek", "sound", "steady", "swift",  "trim",   "true",  "wide"};
-  static constexpr std::array<std::string_view, 32> kWhat = {
-      "anchor", "barque",  "beacon", "bosun",    "bow",    "buoy",    "capstan", "clipper",
-      "cutter", "dolphin", "ferry",  "fjord",    "galley", "gull",    "harbor",  "heron",
-      "hull",   "jetty",   "keel",   "ketch",    "lagoon", "lantern", "mast",    "osprey",
-      "petrel", "pilot",   "rudder", "schooner", "sloop",  "tern",    "tide",    "yawl"};
-  const std::uint64_t hash = hash64(id);
-  return fmt::format("{}-{}-{}", kHow[hash % 32], kWhat[hash / 32 % 32], hash / 1024 % 1000);
-}
-
 Result<std::string> choose_name(const RunSpec& spec, const std::string& id) {
   const auto tag = spec.tags.find(std::string(kRunNameTag));
   if (tag != spec.tags.end() && !spec.name.empty() && tag->second != spec.name) {
@@ -40,6 +23,21 @@ Result<std::string> choose_name(const RunSpec& spec, const std::string& id) {
 }
 
 }  // namespace
+
+std::string name_from_id(const std::string& id) {
+  static constexpr std::array<std::string_view, 32> kHow = {
+      "able",   "bold",  "brave", "bright", "brisk",  "calm",   "clear", "crisp",
+      "deep",   "eager", "fair",  "fleet",  "fresh",  "gentle", "grand", "hardy",
+      "keen",   "light", "lucky", "merry",  "mighty", "neat",   "proud", "quick",
+      "silent", "sleek", "sound", "steady", "swift",  "trim",   "true",  "wide"};
+  static constexpr std::array<std::string_view, 32> kWhat = {
+      "anchor", "barque",  "beacon", "bosun",    "bow",    "buoy",    "capstan", "clipper",
+      "cutter", "dolphin", "ferry",  "fjord",    "galley", "gull",    "harbor",  "heron",
+      "hull",   "jetty",   "keel",   "ketch",    "lagoon", "lantern", "mast",    "osprey",
+      "petrel", "pilot",   "rudder", "schooner", "sloop",  "tern",    "tide",    "yawl"};
+  const std::uint64_t hash = hash64(id);
+  return fmt::format("{}-{}-{}", kHow[hash % 32], kWhat[hash / 32 % 32], hash / 1024 % 1000);
+}
 
 Result<void> check_key(std::string_view what, std::string_view key, std::size_t most) {
   if (key.empty()) return invalid_argument(fmt::format("the {} key is empty", what));

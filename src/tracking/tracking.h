@@ -86,6 +86,24 @@ struct RunSearch {
   std::string page;
 };
 
+struct LoggedModelSpec {
+  ExperimentId experiment = kDefaultExperiment;
+  std::string name;  // empty: made from the id
+  std::string type;
+  std::string run_id;
+  std::vector<Param> params;
+  Tags tags;
+};
+
+struct LoggedModelSearch {
+  std::vector<ExperimentId> experiments;
+  std::string filter;  // name, model_id, model_type, status, source_run_id, creation_timestamp,
+                       // last_updated_timestamp, params.<key>, tags.<key>
+  std::vector<std::string> order_by;  // ties: newest first
+  std::int64_t max_results = 100;
+  std::string page;
+};
+
 class Tracking {
  public:
   // All three outlive the tracking store. Makes the experiment "Default" (id 0) in a new database.
@@ -130,6 +148,16 @@ class Tracking {
   Result<Page<Metric>> metric_history(const RunId& id, const std::string& key,
                                       std::int64_t max_results = 0,
                                       const std::string& page = {}) const;
+
+  // Logged models: pending when created, then finalized once, ready or failed.
+  Result<LoggedModel> create_logged_model(const LoggedModelSpec& spec);
+  Result<LoggedModel> logged_model(const std::string& id, bool also_deleted = false) const;
+  Result<LoggedModel> finalize_logged_model(const std::string& id, ModelStatus status);
+  Result<void> delete_logged_model(const std::string& id);
+  Result<LoggedModel> set_logged_model_tags(const std::string& id, const Tags& tags);
+  Result<void> delete_logged_model_tag(const std::string& id, const std::string& key);
+  Result<void> log_logged_model_params(const std::string& id, std::span<const Param> params);
+  Result<Page<LoggedModel>> search_logged_models(const LoggedModelSearch& search) const;
 
   // Artifacts of runs whose artifact_uri is below mlflow-artifacts:/. The bytes are in a
   // blob::Store already.

@@ -30,6 +30,10 @@ std::string cut(std::string_view utf8, std::size_t most);
 // "[1,2,3]" for json_each(?)
 std::string json_list(std::span<const std::int64_t> numbers);
 
+// "brave-gull-417": a name people can say, from the id alone, so that the same ids give the same
+// names.
+std::string name_from_id(const std::string& id);
+
 struct RunRow {
   std::int64_t seq = 0;
   ExperimentId experiment;

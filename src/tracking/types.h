@@ -101,6 +101,25 @@ struct Run {
   const std::string* param(std::string_view key) const;  // null when there is none
 };
 
+enum class ModelStatus { pending, ready, failed };
+
+// A model as MLflow 3 logs it: made by a run, with files of its own. The registry's versions may
+// name one.
+struct LoggedModel {
+  std::string id;  // "m-…"
+  ExperimentId experiment;
+  std::string name;
+  std::string type;
+  std::string run_id;
+  ModelStatus status = ModelStatus::pending;
+  std::string artifact_uri;  // "mlflow-artifacts:/7/models/m-…/artifacts"
+  std::int64_t created_ms = 0;
+  std::int64_t updated_ms = 0;
+  bool deleted = false;
+  std::vector<Param> params;  // by key
+  Tags tags;
+};
+
 // A file or folder of a run. Paths are relative to the run's artifact root.
 struct Artifact {
   std::string path;

@@ -130,3 +130,33 @@ DELETE FROM artifacts WHERE path = ?1
 
 -- name: delete_artifacts_below
 DELETE FROM artifacts WHERE path >= ?1 AND path < ?2
+
+-- name: insert_logged_model
+INSERT INTO logged_models(id, experiment_id, name, type, run_id, status, artifact_uri, created_ms, updated_ms)
+VALUES (?1, ?2, ?3, ?4, ?5, 'PENDING', ?6, ?7, ?7)
+
+-- name: find_logged_model
+SELECT seq, id, experiment_id, name, type, run_id, status, artifact_uri, created_ms, updated_ms, deleted_ms
+FROM logged_models WHERE id = ?
+
+-- name: set_logged_model_status
+UPDATE logged_models SET status = ?2, updated_ms = ?3 WHERE seq = ?1
+
+-- name: set_logged_model_deleted
+UPDATE logged_models SET deleted_ms = ?2, updated_ms = ?2 WHERE seq = ?1
+
+-- name: upsert_logged_model_tag
+INSERT INTO logged_model_tags(model, key, value) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value
+
+-- name: delete_logged_model_tag
+DELETE FROM logged_model_tags WHERE model = ? AND key = ?
+
+-- name: logged_model_tags
+SELECT key, value FROM logged_model_tags WHERE model = ? ORDER BY key
+
+-- name: insert_logged_model_param
+INSERT OR IGNORE INTO logged_model_params(model, key, value) VALUES (?, ?, ?)
+
+-- name: logged_model_params
+SELECT key, value FROM logged_model_params WHERE model = ? ORDER BY key
