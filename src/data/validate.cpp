@@ -145,7 +145,7 @@ class Compiler {
           return invalid_argument(
               "freshness needs a reference time, which this caller does not give");
         return Compiled{.looked_at = present,
-                        .aggregate = fmt::format("epoch_us(max({}))", column)};
+                        .aggregate = fmt::format("max(epoch_us({}))", column)};
       case Check::mean:
       case Check::sum:
       case Check::stddev: {
@@ -190,9 +190,10 @@ class Compiler {
                       .keys = fmt::format("{}", fmt::join(names, ", "))};
     const auto where = rule.where.empty() ? "" : fmt::format("({}\n) AND ", rule.where);
     // every row of a group of equal keys is bad: which one is right cannot be known
-    compiled.bad = fmt::format(
-        "row({0}) IN (SELECT row({0}) FROM {1} WHERE {2}{3} GROUP BY {0} HAVING count(*) > 1)",
-        compiled.keys, from_, where, compiled.looked_at);
+    const auto key = names.size() == 1 ? names.front() : "row(" + compiled.keys + ")";
+    compiled.bad =
+        fmt::format("{} IN (SELECT {} FROM {} WHERE {}{} GROUP BY {} HAVING count(*) > 1)", key,
+                    key, from_, where, compiled.looked_at, compiled.keys);
     return compiled;
   }
 
