@@ -148,7 +148,8 @@ class SqlStep final : public pipeline::StepKind {
 
   Result<void> note_lineage(const Context& ctx, const Json& provenance, const SqlSpec& spec, const data::DatasetRef& ref) const {
     const governance::Node into{governance::NodeType::dataset, ref.text()};
-    for (const auto& [relation, files] : provenance.value("files", Json::object()).items()) {
+    const Json files_by_relation = provenance.value("files", Json::object());
+    for (const auto& [relation, files] : files_by_relation.items()) {
       for (const Json& file : files) {
         governance::Node from{governance::NodeType::file, file.value("sha256", "")};
         from.facts = file;

@@ -43,7 +43,7 @@ CASES = {
     "cyclic steps": (
         "name: small\nsteps:\n  a: {command: 'true', needs: [b]}\n  b: {command: 'true', needs: [a]}\n",
         None,
-        ["a", "b", "cycl"],
+        ["pipeline.yaml:3", "a needs b needs a"],
     ),
     "two steps writing one name": (
         INGEST + "  again:\n    transform: {inputs: {r: rows}, sql: SELECT * FROM r, dataset: rows}\n",

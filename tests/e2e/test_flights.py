@@ -88,6 +88,7 @@ def test_the_audit_log_is_whole_and_a_changed_entry_is_named(story, tmp_path):
     forged = tmp_path / "forged"
     shutil.copytree(story["home"], forged)
     with sqlite3.connect(forged / "slipway.db") as db:
+        db.execute("DROP TRIGGER audit_entries_no_update")
         db.execute("UPDATE audit_entries SET actor = 'nobody' WHERE sequence = 5")
     done = slipway(forged, "audit", "verify", "--json", check=False)
     assert done.returncode == 7
