@@ -90,9 +90,11 @@ std::optional<Error> csv_error(std::string_view message) {
                     place, *column, cut(value.value_or("?")),
                     wanted.empty() ? type.value_or("of its type") : wanted, *column));
   }
-  auto rest = message.substr(message.find(*line) + line->size());
-  if (const auto note = rest.find('\n', 1); note != std::string_view::npos)
-    rest = rest.substr(note + 1);
+  // what is wrong stands after the line itself, which may end in a line break of its own
+  auto rest = message.substr(message.find("Original Line: ") == std::string_view::npos
+                                 ? message.find(*line) + line->size()
+                                 : message.find('\n', message.find("Original Line: ")));
+  rest.remove_prefix(std::min(rest.size(), rest.find_first_not_of('\n')));
   return invalid_argument(
       fmt::format("{}: {}: {}", place, first_line(rest), cut(original.value_or(""))));
 }
@@ -110,6 +112,16 @@ std::optional<Error> json_error(std::string_view message) {
   const auto what = line ? message.substr(message.find(*line) + line->size() + 2) : message;
   return invalid_argument(fmt::format("{}:{}: not a JSON object on one line: {}", *file,
                                       line.value_or("?"), first_line(what)));
+}
+
+std::optional<BadTime> find_bad_time(std::string_view message) {
+  const auto value = between(message, "invalid timestamp field format: \"", "\", expected");
+  if (!value) return std::nullopt;
+  constexpr std::string_view kSource = "source column ";
+  const auto at = message.find(kSource);
+  return BadTime{
+      at == std::string_view::npos ? "" : first_line(message.substr(at + kSource.size())),
+      std::string(*value)};
 }
 
 Error of_kind(const std::string& kind, const std::string& place, const std::string& message,
@@ -153,12 +165,8 @@ Error of_kind(const std::string& kind, const std::string& place, const std::stri
   static const std::set<std::string> kOurs = {"INTERNAL", "Internal",      "FATAL",
                                               "Fatal",    "Serialization", "Scheduler"};
   if (kOurs.contains(kind)) return internal("the SQL engine failed: " + detail);
-  if (const auto value = between(detail, "invalid timestamp field format: \"", "\", expected")) {
-    const auto column = detail.find("source column ");
-    return invalid_argument(fmt::format(
-        "{}{} holds '{}', which is not a time such as 2013-04-01T05:00:00Z", place,
-        column == std::string::npos ? "a value" : "column '" + detail.substr(column + 14) + "'",
-        cut(*value)));
+  if (const auto bad = find_bad_time(message)) {
+    return invalid_argument(place + not_a_time(*bad));
   }
   constexpr std::string_view kNoColumn = "\" does not have a column named \"";
   if (const auto at = detail.find(kNoColumn); at != std::string::npos) {
@@ -174,7 +182,16 @@ Error of_kind(const std::string& kind, const std::string& place, const std::stri
 
 }  // namespace
 
-Error translate(std::string_view report, const SqlText& text) {
+std::string not_a_time(const BadTime& bad) {
+  return fmt::format("{} holds '{}', which is not a time such as 2013-04-01T05:00:00Z",
+                     bad.column.empty() ? "a value" : "column '" + bad.column + "'",
+                     cut(bad.value));
+}
+
+namespace {
+
+// The report as an object with exception_type and exception_message.
+Json parse_report(std::string_view report) {
   const auto brace = report.find('{');
   Json json =
       brace == std::string_view::npos ? Json() : Json::parse(report.substr(brace), nullptr, false);
@@ -186,6 +203,17 @@ Error translate(std::string_view report, const SqlText& text) {
     json["exception_message"] =
         std::string(colon == std::string_view::npos ? report : report.substr(colon + 8));
   }
+  return json;
+}
+
+}  // namespace
+
+std::optional<BadTime> bad_time(std::string_view report) {
+  return find_bad_time(text_of(parse_report(report), "exception_message"));
+}
+
+Error translate(std::string_view report, const SqlText& text) {
+  const Json json = parse_report(report);
   const auto message = text_of(json, "exception_message");
   if (auto error = csv_error(message)) return *error;
   if (auto error = json_error(message)) return *error;

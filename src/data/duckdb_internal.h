@@ -2,6 +2,8 @@
 #pragma once
 #include <duckdb.h>
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -62,6 +64,16 @@ struct SqlText {
 // DuckDB reports with errors_as_json: the kind, the message and the position. `text` gives line and
 // column.
 Error translate(std::string_view report, const SqlText& text);
+
+// The column and the text of a report that a text is no time: DuckDB does not tell where it stands
+// in the file.
+struct BadTime {
+  std::string column;
+  std::string value;
+};
+std::optional<BadTime> bad_time(std::string_view report);
+std::string not_a_time(
+    const BadTime& bad);  // "column 'at' holds 'soon', which is not a time such as ..."
 
 // The plain type a column of DuckDB's is brought to, and the name of the DuckDB type to cast it to;
 // an empty name: none needed.

@@ -90,6 +90,7 @@ struct Engine::Impl {
   std::mutex mutex;
   std::vector<duck::Connection> idle;
   std::set<std::string> names;
+  std::map<std::string, Source> sources;  // of the names that are views over files
 
   // A connection for one call; it goes back to the idle ones afterwards.
   struct Lease {
@@ -119,6 +120,25 @@ struct Engine::Impl {
       return internal("the SQL engine gives no connection");
     }
     return Lease(this, std::move(connection));
+  }
+
+  // What a failed query means: that it was no longer wanted, else DuckDB's report in our words.
+  Error explain(const Context& ctx, duckdb_connection connection, const char* report,
+                const duck::SqlText& text) {
+    if (auto wanted = ctx.check(); !wanted) return wanted.error();
+    const std::string_view said = report == nullptr ? "" : report;
+    if (const auto bad = duck::bad_time(said); bad && !bad->column.empty()) {
+      std::map<std::string, Source> searched;
+      {
+        const std::scoped_lock lock(mutex);
+        searched = sources;
+      }
+      for (const auto& [name, source] : searched) {
+        const auto place = duck::locate(connection, source, bad->column, bad->value);
+        if (place) return invalid_argument(duck::not_a_time(*bad)).at(*place);
+      }
+    }
+    return duck::translate(said, text);
   }
 };
 
@@ -185,6 +205,7 @@ Result<void> Engine::add_source(const std::string& name, const Source& source) {
   if (!made) return made.error();
   const std::scoped_lock lock(impl_->mutex);
   impl_->names.insert(name);
+  impl_->sources[name] = source;
   return {};
 }
 
@@ -218,6 +239,7 @@ Result<void> Engine::add_table(const std::string& name, const TablePtr& table) {
   if (!made) return made;
   const std::scoped_lock lock(impl_->mutex);
   impl_->names.insert(name);
+  impl_->sources.erase(name);
   return {};
 }
 
@@ -247,8 +269,7 @@ Result<TablePtr> Engine::query(const Context& ctx, const std::string& sql) {
   const auto wrapped = duck::wrap(user_sql, bound->columns);
   const duck::SqlText text{user_sql, wrapped.begin};
   const auto failed = [&](const char* report) {
-    if (auto wanted = ctx.check(); !wanted) return wanted.error();
-    return duck::translate(report == nullptr ? "" : report, text);
+    return impl_->explain(ctx, lease->get(), report, text);
   };
 
   const duck::Watch watch(ctx, lease->get());
@@ -299,9 +320,8 @@ Result<std::int64_t> Engine::write_parquet(const Context& ctx, const std::string
   if (duckdb_query(lease->get(), copy.c_str(), result.get()) != DuckDBSuccess) {
     std::error_code ignored;
     fs::remove(file, ignored);
-    if (auto wanted = ctx.check(); !wanted) return wanted.error();
-    return duck::translate(duckdb_result_error(result.get()),
-                           {user_sql, wrapped.begin + kCopy.size()});
+    return impl_->explain(ctx, lease->get(), duckdb_result_error(result.get()),
+                          {user_sql, wrapped.begin + kCopy.size()});
   }
   return duck::single_integer(result.get());
 }

@@ -40,4 +40,9 @@ Result<std::int64_t> single_integer(duckdb_result* result);
 // The SELECT over the files of a source, in the five types: the body of its view.
 Result<std::string> source_sql(duckdb_connection connection, const Source& source);
 
+// "flights.csv:12", where a column of a CSV source first holds a text; nothing when it does
+// nowhere.
+std::optional<std::string> locate(duckdb_connection connection, const Source& source,
+                                  const std::string& column, const std::string& text);
+
 }  // namespace slipway::data::duck

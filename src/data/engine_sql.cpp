@@ -124,6 +124,23 @@ Result<std::vector<std::string>> csv_header(duckdb_connection connection, const 
   return header;
 }
 
+std::vector<Reading> as_text(const std::vector<std::string>& header) {
+  std::vector<Reading> columns;
+  for (const auto& name : header) columns.push_back({name, "VARCHAR", ""});
+  return columns;
+}
+
+// Everything about the form of a CSV file is declared, nothing guessed.
+std::string csv_dialect(const Source& source) {
+  std::vector<std::string> nulls = {"''"};
+  for (const auto& text : source.null_values) nulls.push_back(quote_text(text));
+  return fmt::format(
+      "delim = {}, quote = '\"', escape = '\"', comment = '', header = true, skip = 0, strict_mode "
+      "= true, "
+      "null_padding = false, nullstr = [{}]",
+      quote_text(std::string(1, source.delimiter)), fmt::join(nulls, ", "));
+}
+
 Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
                             const std::vector<fs::path>& files) {
   std::vector<std::string> header;
@@ -142,14 +159,7 @@ Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
   if (auto known = check_declared(source.types, header, files.front()); !known)
     return known.error();
 
-  std::vector<std::string> nulls = {"''"};
-  for (const auto& text : source.null_values) nulls.push_back(quote_text(text));
-  const auto dialect = fmt::format(
-      "delim = {}, quote = '\"', escape = '\"', comment = '', header = true, skip = 0, strict_mode "
-      "= true, null_padding = false, "
-      "nullstr = [{}]",
-      quote_text(std::string(1, source.delimiter)), fmt::join(nulls, ", "));
-
+  const auto dialect = csv_dialect(source);
   std::vector<Reading> declared;
   for (const auto& [name, type] : source.types) {
     declared.push_back(reading_of({name, {type, ""}, DUCKDB_TYPE_VARCHAR}, source.types));
@@ -160,11 +170,9 @@ Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
                   declared.empty() ? "" : ", types = " + struct_of(declared)));
   if (!sniffed || sniffed->size() != header.size()) {
     // The sniffer only says that it gave up. Reading every field as text names the line.
-    std::vector<Reading> as_text;
-    for (const auto& name : header) as_text.push_back({name, "VARCHAR", ""});
     auto read = texts(connection, fmt::format("SELECT max(length(COLUMNS(*))) FROM read_csv({}, "
                                               "auto_detect = false, columns = {}, {})",
-                                              list_of(files), struct_of(as_text), dialect));
+                                              list_of(files), struct_of(as_text(header)), dialect));
     if (!read) return read.error();
     if (!sniffed) return sniffed.error();
     return invalid_argument(fmt::format("{}: not a table of {} columns separated by '{}'",
@@ -365,6 +373,26 @@ Result<std::string> source_sql(duckdb_connection connection, const Source& sourc
       return jsonl_sql(connection, source, *files);
   }
   return internal("unknown kind of source");
+}
+
+std::optional<std::string> locate(duckdb_connection connection, const Source& source,
+                                  const std::string& column, const std::string& text) {
+  if (source.kind != Source::Kind::csv) return std::nullopt;
+  const auto files = expand(source);
+  if (!files) return std::nullopt;
+  for (const auto& file : *files) {
+    const auto header = csv_header(connection, file, source.delimiter);
+    if (!header || std::find(header->begin(), header->end(), column) == header->end()) continue;
+    const auto lines = texts(
+        connection,
+        fmt::format("SELECT CAST(line AS VARCHAR) FROM (SELECT {0} AS v, row_number() OVER () + 1 "
+                    "AS line FROM "
+                    "read_csv({1}, columns = {2}, {3}, parallel = false)) WHERE v = {4} LIMIT 1",
+                    quote_name(column), quote_text(file.string()), struct_of(as_text(*header)),
+                    csv_dialect(source), quote_text(text)));
+    if (lines && !lines->empty()) return file.string() + ":" + lines->front();
+  }
+  return std::nullopt;
 }
 
 }  // namespace slipway::data::duck

@@ -20,7 +20,7 @@ Result<Duration> parse_offset(std::string_view text) {
   const auto rest = text.starts_with('-') || text.starts_with('+') ? text.substr(1) : text;
   if (rest == "0") return Duration{0};
   const auto size = parse_duration(rest);
-  if (!size) {
+  if (!size || rest.starts_with('-') || rest.starts_with('+')) {
     return invalid_argument(fmt::format("'{}' is not an offset such as -1h, +30m or 0m", text));
   }
   return before ? -*size : *size;

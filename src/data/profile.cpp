@@ -72,7 +72,7 @@ void ColumnSummary::start_sketching(const std::vector<FrequentItems::Item>& item
   }
 }
 
-void ColumnSummary::add_key(std::uint64_t key, std::string_view text) {
+void ColumnSummary::add_key(std::uint64_t key, std::string_view text, std::int64_t count) {
   if (!sketching && frequent.size() == FrequentItems::kMaxKeys) {
     // The next new key would make the counts inexact. (An old one would not; starting a little
     // early does no harm.)
@@ -80,9 +80,9 @@ void ColumnSummary::add_key(std::uint64_t key, std::string_view text) {
   }
   if (sketching) {
     distinct.add_hash(mix64(key));
-    if (type != Type::text) quantiles.add(number_of(key));
+    if (type != Type::text) quantiles.add(number_of(key), count);
   }
-  frequent.add(key, 1, text);
+  frequent.add(key, count, text);
 }
 
 void ColumnSummary::add(const ColumnView& view) {
@@ -174,22 +174,14 @@ void Moments::merge(const Moments& other) {
 }
 
 void ColumnSummary::merge(const ColumnSummary& other) {
-  const auto theirs = other.frequent.items();
-  const bool fits =
-      !sketching && !other.sketching && frequent.size() + theirs.size() <= FrequentItems::kMaxKeys;
-  if (!fits) {
+  if (other.sketching) {
     if (!sketching) start_sketching(frequent.items());
-    if (other.sketching) {
-      distinct.merge(other.distinct);
-      quantiles.merge(other.quantiles);
-    } else {
-      for (const auto& item : theirs) {
-        distinct.add_hash(mix64(item.key));
-        if (type != Type::text) quantiles.add(number_of(item.key), item.count);
-      }
-    }
+    distinct.merge(other.distinct);
+    quantiles.merge(other.quantiles);
+    frequent.merge(other.frequent);
+  } else {
+    for (const auto& item : other.frequent.items()) add_key(item.key, item.text, item.count);
   }
-  frequent.merge(other.frequent);
   moments.merge(other.moments);
   if (other.texts > 0) shortest = texts == 0 ? other.shortest : std::min(shortest, other.shortest);
   longest = std::max(longest, other.longest);

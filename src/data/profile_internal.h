@@ -43,7 +43,7 @@ struct ColumnSummary {
  private:
   double number_of(std::uint64_t key) const;
   Json value_of(const FrequentItems::Item& item) const;
-  void add_key(std::uint64_t key, std::string_view text = {});
+  void add_key(std::uint64_t key, std::string_view text = {}, std::int64_t count = 1);
   template <class Get, class Key>
   void add_numbers(const ColumnView& view, const Get& get, const Key& key);
   void start_sketching(const std::vector<FrequentItems::Item>& items);

@@ -89,7 +89,7 @@ Source Source::read(SpecReader& reader, const fs::path& folder) {
   if (delimiter.size() == 1) {
     source.delimiter = delimiter.front();
   } else {
-    reader.problem("delimiter", "is one character, got '" + delimiter + "'");
+    reader.problem("delimiter", "delimiter is one character, got '" + delimiter + "'");
   }
   if (reader.has("types")) {
     auto types = reader.object("types");

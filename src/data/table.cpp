@@ -241,11 +241,11 @@ Result<void> BatchBuilder::append_json(std::size_t column, const Json& value) {
         return {};
       }
       if (!value.is_number_integer()) break;
-      const double number = value.get<double>();
-      if (std::abs(number) > static_cast<double>(kExactInDouble)) {
-        return refused(field, "a number that a double holds exactly", value);
-      }
-      append_real(column, number);
+      const bool exact = value.is_number_unsigned() ? value.get<std::uint64_t>() <=
+                                                          static_cast<std::uint64_t>(kExactInDouble)
+                                                    : value.get<std::int64_t>() >= -kExactInDouble;
+      if (!exact) return refused(field, "a number that a double holds exactly", value);
+      append_real(column, value.get<double>());
       return {};
     }
     case Type::boolean:

@@ -67,7 +67,7 @@ void read_details(SpecReader& reader, Expectation& expectation) {
     case Check::in_set: {
       const auto values = reader.json("values");
       if (!values.is_array() || values.empty()) {
-        reader.problem("values", "is a list of at least one value");
+        reader.problem("values", "values is a list of at least one value");
         return;
       }
       expectation.values.assign(values.begin(), values.end());
@@ -81,12 +81,13 @@ void read_details(SpecReader& reader, Expectation& expectation) {
       return;
     case Check::compare:
       expectation.op = reader.one_of("op", {"<", "<=", "=", "!=", ">=", ">"}, "");
-      if (expectation.op.empty()) reader.problem("op", "is one of < <= = != >= >");
+      if (expectation.op.empty()) reader.problem("op", "op is one of < <= = != >= >");
       expectation.to = reader.text("to");
       return;
     case Check::freshness:
       expectation.within = reader.duration("within", Duration{0});
-      if (expectation.within.count() <= 0) reader.problem("within", "is a duration such as 2d");
+      if (expectation.within.count() <= 0)
+        reader.problem("within", "within is a duration such as 2d");
       return;
     case Check::sql:
       expectation.expression = reader.text("expression");
@@ -132,7 +133,8 @@ std::vector<Expectation> read_expectations(SpecReader& reader, std::string_view 
     Expectation expectation;
     const std::vector<std::string> known(std::begin(kCheckNames), std::end(kCheckNames));
     if (!item.has("check"))
-      item.problem("check", fmt::format("is missing; the checks are {}", fmt::join(known, ", ")));
+      item.problem("check",
+                   fmt::format("check is missing; the checks are {}", fmt::join(known, ", ")));
     const auto check = item.one_of("check", known, known.front());
     const auto at = std::find(known.begin(), known.end(), check);
     if (at == known.end()) continue;
@@ -157,7 +159,7 @@ std::vector<Expectation> read_expectations(SpecReader& reader, std::string_view 
           item.one_of("on_fail", {"stop", "quarantine"}, "stop") == "quarantine";
       expectation.mostly = item.number("mostly", 1.0);
       if (!(expectation.mostly > 0 && expectation.mostly <= 1))
-        item.problem("mostly", "is over 0 and at most 1");
+        item.problem("mostly", "mostly is over 0 and at most 1");
     }
     if (!names.insert(expectation.name).second) {
       item.problem("name",
