@@ -91,8 +91,9 @@ TEST(Store, KeepsBlobsAcrossOpens) {
 TEST(Store, RefusesWhatIsNoDigestAndSaysWhatIsMissing) {
   const Scratch scratch;
   const auto store = open_store(scratch / "blobs");
-  for (const std::string wrong : {"", "abc", "../../etc/passwd", std::string(64, 'A').c_str(),
-                                  std::string(63, 'a').c_str()}) {
+  const std::vector<std::string> rows = {"", "abc", "../../etc/passwd", std::string(64, 'A'),
+                                         std::string(63, 'a')};
+  for (const std::string& wrong : rows) {
     SCOPED_TRACE(wrong);
     EXPECT_EQ(code_of(store->read(wrong)), "invalid_argument");
     EXPECT_FALSE(store->has(wrong));
