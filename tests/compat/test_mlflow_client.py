@@ -11,6 +11,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from support.slipway_server import SlipwayServer
+
 GREATEST = 1.7976931348623157e308
 
 
@@ -475,8 +477,6 @@ class TestPlainHttp:
         assert answer.json()["message"]
 
     def test_data_outlives_the_server(self, tmp_path):
-        from slipway_server import SlipwayServer
-
         with SlipwayServer(tmp_path / "home") as first:
             client = MlflowClient(first.url)
             run_id = client.create_run("0", run_name="kept").info.run_id
