@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 slipway=${SLIPWAY_BIN:-build/release/bin/slipway}
 home=${SLIPWAY_HOME:-.slipway/demo}
 until=2014-01-01
-trials=10
+trials=8
 keep_up=0
 while [ $# -gt 0 ]; do
   case $1 in

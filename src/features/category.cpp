@@ -22,18 +22,35 @@ std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
 constexpr std::uint64_t kSalt = 0x9E3779B97F4A7C15;  // 2^64 / golden ratio
 constexpr std::uint64_t kSalt2 = 0xD1B54A32D192ED03;
 
+// The first bytes of a text, up to eight, in one word; with the size, all there is to a short one.
+std::uint64_t head_of(std::string_view text) {
+  const char* bytes = text.data();
+  const std::size_t size = text.size();
+  if (size >= 8) {
+    std::uint64_t word;
+    std::memcpy(&word, bytes, 8);
+    return word;
+  }
+  if (size >= 4) {  // two words that overlap
+    std::uint32_t first;
+    std::uint32_t last;
+    std::memcpy(&first, bytes, 4);
+    std::memcpy(&last, bytes + size - 4, 4);
+    return first | static_cast<std::uint64_t>(last) << 32;
+  }
+  if (size == 0) return 0;
+  const auto byte = [&](std::size_t i) {
+    return static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i]));
+  };
+  return byte(0) | byte(size / 2) << 8 | byte(size - 1) << 16;
+}
+
 // Of this process only: never stored.
 std::uint64_t hash_of(std::string_view key) {
-  std::uint64_t hash = kSalt ^ key.size();
-  std::size_t at = 0;
-  for (; at + 8 <= key.size(); at += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, key.data() + at, 8);
-    hash = mix(hash ^ word, kSalt2);
-  }
-  std::uint64_t tail = 0;
-  if (at < key.size()) std::memcpy(&tail, key.data() + at, key.size() - at);
-  return mix(hash ^ tail, kSalt2);
+  std::uint64_t hash = mix(kSalt ^ key.size() ^ head_of(key), kSalt2);
+  for (std::size_t at = 8; at < key.size(); at += 8)
+    hash = mix(hash ^ head_of(key.substr(at)), kSalt2);
+  return hash;
 }
 
 std::uint64_t hash_of(std::int64_t key) {
@@ -81,16 +98,16 @@ void real_codes(std::span<const double> values, std::span<std::int32_t> codes, R
 
 std::size_t TextIndex::slot(std::string_view key, std::uint64_t hash) const {
   const std::size_t mask = slots_.size() - 1;
-  std::size_t at = hash & mask;
-  while (true) {
+  const std::uint64_t head = head_of(key);
+  for (std::size_t at = hash & mask;; at = (at + 1) & mask) {
     const std::int32_t number = slots_[at];
     if (number < 0) return at;
     const Key& stored = keys_[static_cast<std::size_t>(number)];
-    if (stored.hash == hash && stored.size == key.size() &&
-        std::memcmp(bytes_.data() + stored.begin, key.data(), key.size()) == 0) {
+    if (stored.head != head || stored.size != key.size()) continue;
+    if (key.size() <= 8 ||
+        std::memcmp(bytes_.data() + stored.begin + 8, key.data() + 8, key.size() - 8) == 0) {
       return at;
     }
-    at = (at + 1) & mask;
   }
 }
 
@@ -104,19 +121,17 @@ std::int32_t TextIndex::insert(std::string_view key) {
   std::int32_t& number = slots_[slot(key, hash)];
   if (number >= 0) return number;
   number = static_cast<std::int32_t>(keys_.size());
-  keys_.push_back(
-      {hash, static_cast<std::uint32_t>(bytes_.size()), static_cast<std::uint32_t>(key.size())});
+  keys_.push_back({head_of(key), static_cast<std::uint32_t>(bytes_.size()),
+                   static_cast<std::uint32_t>(key.size())});
   bytes_.append(key);
   return number;
 }
 
 void TextIndex::grow() {
   slots_.assign(std::max<std::size_t>(16, slots_.size() * 2), -1);
-  const std::size_t mask = slots_.size() - 1;
   for (std::size_t number = 0; number < keys_.size(); ++number) {
-    std::size_t at = keys_[number].hash & mask;
-    while (slots_[at] >= 0) at = (at + 1) & mask;
-    slots_[at] = static_cast<std::int32_t>(number);
+    const std::string_view text = key(number);
+    slots_[slot(text, hash_of(text))] = static_cast<std::int32_t>(number);
   }
 }
 

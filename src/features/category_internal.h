@@ -25,7 +25,7 @@ class TextIndex {
 
  private:
   struct Key {
-    std::uint64_t hash;
+    std::uint64_t head;  // its first bytes
     std::uint32_t begin;
     std::uint32_t size;
   };

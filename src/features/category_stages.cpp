@@ -148,33 +148,46 @@ Result<Coded> code(const Impute* fill, std::string_view op, FitBlock& fit) {
   return out;
 }
 
-// The stage, applied to the training rows; `keep` are the categories it knows, in this order, with
-// their values.
-Result<StagePtr> finish(std::string op, const Coded& coded, std::span<const std::int32_t> keep,
-                        const std::vector<double>& value_of, double unknown, double missing,
-                        bool indicator, std::vector<std::string> outputs, FitBlock& fit,
-                        bool apply = true) {
+// What a fit decided about the categories of `Coded`.
+struct Decision {
+  std::string op;
+  std::vector<std::int32_t> keep;  // categories the stage knows by name, in this order
+  std::vector<double> value_of;    // [categories of Coded]
+  double unknown = kMissing;
+  double missing = kMissing;
+  std::vector<std::string> outputs;  // of onehot
+  bool trains_on_values = true;      // else the training rows have their numbers already
+};
+
+Result<StagePtr> finish(const Coded& coded, Decision decision, const Impute* fill, FitBlock& fit) {
+  const auto value_of = [&](std::int32_t number) {
+    return number < 0 ? decision.missing : decision.value_of[static_cast<std::size_t>(number)];
+  };
   Encoding encoding;
-  encoding.op = std::move(op);
+  encoding.op = std::move(decision.op);
   encoding.raw = coded.raw;
   encoding.index = CategoryIndex(coded.index.kind());
-  for (const std::int32_t number : keep) {
+  for (const std::int32_t number : decision.keep) {
     const auto inserted = encoding.index.insert(coded.index.key(static_cast<std::size_t>(number)));
     if (!inserted) return inserted.error();
-    encoding.values.push_back(value_of[static_cast<std::size_t>(number)]);
+    encoding.values.push_back(value_of(number));
   }
-  encoding.unknown = unknown;
-  encoding.missing = coded.fill >= 0 ? value_of[static_cast<std::size_t>(coded.fill)] : missing;
-  encoding.indicator = indicator;
-  encoding.outputs = std::move(outputs);
-  auto stage = std::make_unique<CategoryStage>(std::move(encoding), fit.shape.flags.size());
-  if (apply) {
-    stage->apply(fit.block);
-  } else if (indicator) {
+  encoding.unknown = decision.unknown;
+  encoding.missing = value_of(coded.fill);
+  encoding.indicator = fill != nullptr && fill->indicator;
+  encoding.outputs = std::move(decision.outputs);
+
+  // The training rows by their numbers, which saves finding every value once more.
+  if (decision.trains_on_values) {
+    const auto values = fit.block.value(0);
+    for (std::size_t row = 0; row < values.size(); ++row) values[row] = value_of(coded.codes[row]);
+  }
+  if (encoding.indicator) {
     const auto flags = fit.block.flag(fit.shape.flags.size());
     for (std::size_t row = 0; row < flags.size(); ++row)
       flags[row] = coded.was_missing[row] ? 1 : 0;
   }
+  auto stage = std::make_unique<CategoryStage>(std::move(encoding), fit.shape.flags.size());
   stage->advance(fit.shape);
   return StagePtr(std::move(stage));
 }
@@ -235,8 +248,9 @@ Result<StagePtr> fit_onehot(const OneHot& spec, const Impute* fill, FitBlock& fi
     missing = static_cast<double>(outputs.size());
     outputs.emplace_back("(missing)");
   }
-  return finish("onehot", *coded, keep, places, unknown, missing,
-                fill != nullptr && fill->indicator, std::move(outputs), fit);
+  return finish(
+      *coded, {"onehot", std::move(keep), std::move(places), unknown, missing, std::move(outputs)},
+      fill, fit);
 }
 
 Result<StagePtr> fit_ordinal(const Ordinal& spec, const Impute* fill, FitBlock& fit) {
@@ -265,8 +279,8 @@ Result<StagePtr> fit_ordinal(const Ordinal& spec, const Impute* fill, FitBlock& 
   for (std::size_t i = 0; i < order.size(); ++i) {
     positions[static_cast<std::size_t>(order[i])] = static_cast<double>(i);
   }
-  return finish("ordinal", known, order, positions, kMissing, kMissing,
-                fill != nullptr && fill->indicator, {}, fit);
+  return finish(known, {"ordinal", std::move(order), std::move(positions), kMissing, kMissing, {}},
+                fill, fit);
 }
 
 Result<StagePtr> fit_target_encode(const TargetEncode& spec, const Impute* fill, FitBlock& fit) {
@@ -332,9 +346,16 @@ Result<StagePtr> fit_target_encode(const TargetEncode& spec, const Impute* fill,
   for (std::size_t row = 0; row < rows; ++row) {
     out[row] = encoded[category(row) * (spec.folds + 1) + folds[row]];
   }
-  return finish("target_encode", *coded, coded->index.sorted(), values, priors[spec.folds],
-                values[categories - 1], fill != nullptr && fill->indicator, {}, fit,
-                /*apply=*/false);
+  const double missing = values[categories - 1];
+  return finish(*coded,
+                {"target_encode",
+                 coded->index.sorted(),
+                 std::move(values),
+                 priors[spec.folds],
+                 missing,
+                 {},
+                 /*trains_on_values=*/false},
+                fill, fit);
 }
 
 Result<StagePtr> category_stage_from_json(const Json& json, const Shape& shape) {

@@ -153,7 +153,8 @@ Result<StagePtr> fit_datetime(const DateTime& spec, FitBlock& fit) {
   for (std::int64_t row = 0; row < column.rows && !any; ++row) any = !column.is_null(row);
   if (!any) return failed_precondition("no training row has a time; leave the column out");
   auto stage = std::make_unique<DateTimeStage>(spec);
-  stage->apply(fit.block);
+  if (fit.block.values != nullptr)
+    stage->apply(fit.block);  // else nothing follows that would read the parts
   stage->advance(fit.shape);
   return StagePtr(std::move(stage));
 }

@@ -119,10 +119,13 @@ Result<FittedChain> fit_chain(const Selection& selection, const data::Field& fie
     flags += impute != nullptr && impute->indicator ? 1 : 0;
     encodes_target |= std::holds_alternative<TargetEncode>(transform);
   }
-  std::vector<double> values(rows * out.chain.kept);
+  // The parts of a time are many, and as a rule nothing that is fitted follows them.
+  const bool only_time =
+      selection.apply.size() == 1 && std::holds_alternative<DateTime>(selection.apply[0]);
+  std::vector<double> values(only_time ? 0 : rows * out.chain.kept);
   std::vector<double> flag_values(rows * flags);
   FitBlock fit;
-  fit.block = {&column, 0, rows, rows, values.data(), flag_values.data()};
+  fit.block = {&column, 0, rows, rows, only_time ? nullptr : values.data(), flag_values.data()};
   fit.shape = first_shape(field, selection.suffix);
   fit.target = target;
   fit.seed = seed;
@@ -153,7 +156,7 @@ Result<FittedChain> fit_chain(const Selection& selection, const data::Field& fie
     fill = nullptr;
     if (*stage != nullptr) out.chain.stages.push_back(std::move(*stage));
   }
-  bool any = fit.shape.onehot > 0;
+  bool any = fit.shape.onehot > 0 || only_time;  // those have looked themselves
   for (std::size_t k = 0; k < fit.shape.names.size() && !any; ++k) {
     const auto numbers = fit.block.value(k);
     any = std::any_of(numbers.begin(), numbers.end(),

@@ -93,6 +93,7 @@ class XgboostModel final : public Model {
     std::array<std::uint32_t, kLanes> at;
     at.fill(tree.root);
     for (std::uint32_t level = 0; level < tree.depth; ++level) {
+#pragma GCC unroll 8
       for (std::size_t lane = 0; lane < kLanes; ++lane)
         at[lane] = next(at[lane], rows + lane * width);
     }

@@ -389,6 +389,39 @@ TEST(Monitor, GivesGauges) {
   EXPECT_EQ(found.at("slipway_monitoring_alert_state flights decay"), 0);
 }
 
+TEST(Monitor, MayBeUsedFromManyThreads) {
+  const test::Scratch scratch;
+  World world(scratch.path());
+  world.configure(kDecay, "webhooks: [http://hooks/a]\n");
+  world.traffic_of(kStory, std::chrono::days(2));
+  const auto repeated = [](const std::function<Result<void>()>& call) {
+    for (int i = 0; i < 20; ++i) EXPECT_TRUE(ok(call()));
+  };
+  const auto without_value = [](const auto& result) {
+    return result ? Result<void>{} : result.error();
+  };
+  const Time now = world.clock.now();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back(
+        [&] { repeated([&] { return without_value(world.monitor->step(Context(), now)); }); });
+    threads.emplace_back(
+        [&] { repeated([&] { return without_value(world.monitor->deliver(Context(), now)); }); });
+  }
+  threads.emplace_back([&] { repeated([&] { return without_value(world.monitor->metrics()); }); });
+  threads.emplace_back([&] {
+    repeated([&] {
+      return without_value(world.monitor->settled("flights", kStart + 100 * kWeek, now));
+    });
+  });
+  for (auto& thread : threads) thread.join();
+  // The delivering threads may have been done before the first window was.
+  ASSERT_TRUE(ok(world.monitor->deliver(Context(), now)));
+  EXPECT_EQ(world.sink.heard.size(), 3U);
+  EXPECT_EQ(world.webhooks.posts.size(), 3U);
+  EXPECT_EQ(take(world.monitor->windows("flights", {})).size(), kStory.size());
+}
+
 // The process dies at its k-th call out: while a window is evaluated, or while the sink is told of
 // what was stored. Another process takes over.
 TEST(Monitor, LosesNothingWhenKilled) {

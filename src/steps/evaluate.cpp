@@ -50,7 +50,9 @@ class EvaluateStep final : public pipeline::StepKind {
   Result<Json> fingerprint(const Context&, const pipeline::StepInputs& in) const override {
     auto champion = find_champion(in.config.json().value("champion", ""));
     if (!champion) return champion.error();
-    return Json{{"champion", *champion ? (*champion)->digest : ""}};
+    // Being the champion itself is like having none: there is nobody else to compare with.
+    const bool rival = *champion && (*champion)->digest != in.config.json().value("bundle", "");
+    return Json{{"champion", rival ? (*champion)->digest : ""}};
   }
 
   Result<pipeline::StepResult> run(const Context& ctx, const pipeline::StepCall& call) const override {
