@@ -138,14 +138,13 @@ Result<Duration> parse_duration(std::string_view text) {
     double count = 0;
     const auto [end, problem] = std::from_chars(rest.data(), rest.data() + used, count);
     if (used == 0 || problem != std::errc{} || end != rest.data() + used) break;
-    rest.remove_prefix(used);
     std::size_t letters = 0;
-    while (letters < rest.size() && std::isalpha(static_cast<unsigned char>(rest[letters])) != 0) ++letters;
-    const std::string_view unit = rest.substr(0, letters);
+    while (used + letters < rest.size() && std::isalpha(static_cast<unsigned char>(rest[used + letters])) != 0) ++letters;
+    const std::string_view unit = rest.substr(used, letters);
     const auto* known = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& u) { return u.first == unit; });
     if (known == std::end(kUnits)) break;
     micros += count * known->second;
-    rest.remove_prefix(letters);
+    rest.remove_prefix(used + letters);
     any = true;
   }
   if (!any || !rest.empty() || !(std::abs(micros) < 9e18)) {

@@ -35,6 +35,16 @@ void watch_signals() {
   }).detach();
 }
 
+// XGBoost's threads spin while they wait, unless OpenMP's library finds this in the environment when it is loaded, which
+// is before main: programs that train start themselves once more with it.
+void wait_passively(int argc, char** argv) {
+  constexpr const char* kPolicy = "OMP_WAIT_POLICY";
+  if (std::getenv(kPolicy) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): before any thread
+  setenv(kPolicy, "passive", 0);                // NOLINT(concurrency-mt-unsafe): before any thread
+  const bool trains = std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string_view(word) == "run"; });
+  if (trains) execv("/proc/self/exe", argv);  // comes back only when it cannot
+}
+
 std::string painted(const std::string& text, const char* colour) { return colours() ? colour + text + "\033[0m" : text; }
 
 std::size_t shown_width(const std::string& text) {
@@ -96,8 +106,7 @@ void TextTable::print() const {
 
 int main(int argc, char** argv) {
   if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
-  // XGBoost's threads would spin while they wait.
-  setenv("OMP_WAIT_POLICY", "passive", 0);  // NOLINT(concurrency-mt-unsafe): before any thread
+  wait_passively(argc, argv);
   log::set_text(isatty(STDERR_FILENO) == 1);
   log::set_level(log::Level::warn);
 
