@@ -1,106 +1,113 @@
 #include <fmt/ranges.h>
-#include <simdjson.h>
 
 #include "api/inference_internal.h"
+#include "api/json_cursor_internal.h"
 #include "base/spec.h"
 
 namespace slipway::api {
 namespace {
 
-namespace dom = simdjson::dom;
+using Kind = JsonCursor::Kind;
 
-constexpr std::size_t kMaxDepth = 32;
+constexpr int kMaxDepth = 32;
 constexpr std::size_t kMaxId = 256;
-constexpr std::size_t kKeptParser =
-    4 * 1024 * 1024;  // a thread's parser gives back what a larger body made it take
+constexpr double kExactIntegers = 9007199254740992.0;  // 2^53: up to here every integer is a double
 
-std::string_view kind_of(dom::element element) {
-  switch (element.type()) {
-    case dom::element_type::ARRAY:
+std::string_view name_of(Kind kind) {
+  switch (kind) {
+    case Kind::array:
       return "an array";
-    case dom::element_type::OBJECT:
+    case Kind::object:
       return "an object";
-    case dom::element_type::STRING:
+    case Kind::string:
       return "a string";
-    case dom::element_type::BOOL:
+    case Kind::boolean:
       return "a boolean";
-    case dom::element_type::NULL_VALUE:
+    case Kind::null:
       return "null";
-    default:
+    case Kind::number:
       return "a number";
+    case Kind::none:
+      break;
   }
+  return "nothing";
 }
 
-Error wrong(std::string_view what, dom::element got, std::string_view wanted) {
-  return invalid_argument(fmt::format("{} is {}, wanted {}", what, kind_of(got), wanted));
+Error not_json(const JsonCursor& json) { return json.error().at("the body is not JSON"); }
+
+// The value at the cursor is not of the kind that is wanted, or the text is malformed there.
+Error wrong(JsonCursor& json, std::string_view what, std::string_view wanted) {
+  const Kind kind = json.kind();
+  if (!json.ok()) return not_json(json);
+  return invalid_argument(fmt::format("{} is {}, wanted {}", what, name_of(kind), wanted));
 }
 
-// The elements of `data`, flat or nested as the shape says, in row-major order.
-template <class F>
-Result<void> flatten(dom::array array, F&& visit) {
-  for (const dom::element element : array) {
-    if (element.type() == dom::element_type::ARRAY) {
-      if (auto done = flatten(dom::array(element), visit); !done) return done;
-    } else if (auto done = visit(element); !done) {
-      return done;
-    }
-  }
-  return {};
+Result<std::string_view> read_text(JsonCursor& json, std::string_view what,
+                                   std::string_view wanted) {
+  std::string_view text;
+  if (json.kind() != Kind::string) return wrong(json, what, wanted);
+  if (!json.read_string(text)) return not_json(json);
+  return text;
 }
 
-Result<void> append(dom::element element, std::size_t column, data::BatchBuilder& into) {
+Result<bool> read_flag(JsonCursor& json, std::string_view name) {
+  bool value = false;
+  if (json.kind() != Kind::boolean)
+    return wrong(json, fmt::format("parameter {}", name), "true or false");
+  if (!json.read_boolean(value)) return not_json(json);
+  return value;
+}
+
+// One scalar into a column.
+Result<void> append(JsonCursor& json, std::size_t column, data::BatchBuilder& into) {
   const data::Field& field = into.schema().fields[column];
-  const auto type = element.type();
-  if (type == dom::element_type::NULL_VALUE) {
-    if (!field.nullable)
+  const Kind kind = json.kind();
+  if (kind == Kind::null) {
+    if (!json.read_null()) return not_json(json);
+    if (!field.nullable) {
       return invalid_argument(
           "the value is null, and the model was trained on a column without missing values");
+    }
     into.append_null(column);
     return {};
   }
   switch (field.type) {
     case data::Type::float64:
-      if (type == dom::element_type::DOUBLE) {
-        into.append_real(column, double(element));
-        return {};
+    case data::Type::int64: {
+      const bool real = field.type == data::Type::float64;
+      JsonCursor::Number number;
+      if (kind != Kind::number) return wrong(json, "the value", real ? "a number" : "an integer");
+      if (!json.read_number(number)) return not_json(json);
+      if (real) {
+        into.append_real(column, number.real);
+      } else if (number.is_integer) {
+        into.append_integer(column, number.integer);
+      } else if (number.real == std::floor(number.real) &&
+                 std::abs(number.real) <= kExactIntegers) {
+        into.append_integer(column, static_cast<std::int64_t>(number.real));
+      } else {
+        return invalid_argument(
+            fmt::format("the value is {}, wanted an integer of 64 bits", number.real));
       }
-      if (type == dom::element_type::INT64) {
-        into.append_real(column, static_cast<double>(std::int64_t(element)));
-        return {};
-      }
-      if (type == dom::element_type::UINT64) {
-        into.append_real(column, static_cast<double>(std::uint64_t(element)));
-        return {};
-      }
-      return wrong("the value", element, "a number");
-    case data::Type::int64:
-      if (type == dom::element_type::INT64) {
-        into.append_integer(column, std::int64_t(element));
-        return {};
-      }
-      if (type == dom::element_type::DOUBLE) {
-        const double value(element);
-        if (value == std::floor(value) && std::abs(value) <= 9007199254740992.0) {
-          into.append_integer(column, static_cast<std::int64_t>(value));
-          return {};
-        }
-        return invalid_argument(fmt::format("the value is {}, wanted an integer", value));
-      }
-      if (type == dom::element_type::UINT64)
-        return invalid_argument("the value is larger than a 64-bit integer");
-      return wrong("the value", element, "an integer");
-    case data::Type::boolean:
-      if (type != dom::element_type::BOOL) return wrong("the value", element, "true or false");
-      into.append_boolean(column, bool(element));
       return {};
-    case data::Type::text:
-      if (type != dom::element_type::STRING) return wrong("the value", element, "a string");
-      into.append_text(column, std::string_view(element));
+    }
+    case data::Type::boolean: {
+      bool value = false;
+      if (kind != Kind::boolean) return wrong(json, "the value", "true or false");
+      if (!json.read_boolean(value)) return not_json(json);
+      into.append_boolean(column, value);
       return {};
+    }
+    case data::Type::text: {
+      auto text = read_text(json, "the value", "a string");
+      if (!text) return text.error();
+      into.append_text(column, *text);
+      return {};
+    }
     case data::Type::timestamp: {
-      if (type != dom::element_type::STRING)
-        return wrong("the value", element, "a time such as \"2013-04-01T05:00:00Z\"");
-      auto time = parse_time(std::string_view(element));
+      auto text = read_text(json, "the value", "a time such as \"2013-04-01T05:00:00Z\"");
+      if (!text) return text.error();
+      auto time = parse_time(*text);
       if (!time) return time.error();
       into.append_integer(column, to_micros(*time));
       return {};
@@ -110,16 +117,20 @@ Result<void> append(dom::element element, std::size_t column, data::BatchBuilder
 }
 
 // [n] or [n, 1], n from 1.
-Result<std::int64_t> rows_of_shape(dom::element shape) {
-  dom::array array;
-  if (shape.get(array) != simdjson::SUCCESS) return wrong("shape", shape, "an array such as [1]");
+Result<std::int64_t> read_shape(JsonCursor& json) {
+  if (json.kind() != Kind::array) return wrong(json, "shape", "an array such as [1]");
   std::vector<std::int64_t> dimensions;
-  for (const dom::element element : array) {
-    std::int64_t dimension = 0;
-    if (element.get(dimension) != simdjson::SUCCESS)
-      return wrong("a dimension of the shape", element, "an integer");
-    dimensions.push_back(dimension);
+  json.begin_array();
+  while (json.next_item()) {
+    JsonCursor::Number number;
+    if (json.kind() != Kind::number) return wrong(json, "a dimension of the shape", "an integer");
+    if (!json.read_number(number)) break;
+    if (!number.is_integer)
+      return invalid_argument(
+          fmt::format("a dimension of the shape is {}, wanted an integer", number.real));
+    dimensions.push_back(number.integer);
   }
+  if (!json.ok()) return not_json(json);
   const bool column = dimensions.size() == 1 || (dimensions.size() == 2 && dimensions[1] == 1);
   if (!column || dimensions[0] < 1) {
     return invalid_argument(
@@ -129,11 +140,7 @@ Result<std::int64_t> rows_of_shape(dom::element shape) {
   return dimensions[0];
 }
 
-struct Body {
-  dom::object json;
-  std::string_view binary;  // what follows the JSON
-};
-
+// Reads the tensors of a request into the rows of an inference.
 class Tensors {
  public:
   Tensors(const serving::Served& served, const serving::Target& target, data::BatchBuilder& into,
@@ -144,40 +151,35 @@ class Tensors {
         binary_(binary),
         seen_(served.columns().fields.size(), false) {}
 
-  Result<void> take(dom::element element) {
-    dom::object tensor;
-    if (element.get(tensor) != simdjson::SUCCESS)
-      return wrong("an entry of inputs", element, "an object with name, shape, datatype and data");
-    // One walk over the members, which nearly always come in this order.
-    std::optional<dom::element> name;
-    std::optional<dom::element> shape;
-    std::optional<dom::element> datatype;
-    std::optional<dom::element> data;
-    std::optional<dom::element> parameters;
-    for (const auto& [key, value] : tensor) {
-      if (key == "name") name = value;
-      if (key == "shape") shape = value;
-      if (key == "datatype") datatype = value;
-      if (key == "data") data = value;
-      if (key == "parameters") parameters = value;
+  Result<void> read(JsonCursor& json) {
+    if (given_) return invalid_argument("inputs is there twice");
+    given_ = true;
+    if (json.kind() != Kind::array) return wrong(json, "inputs", "an array of tensors");
+    json.begin_array();
+    while (json.next_item()) {
+      if (json.kind() != Kind::object) {
+        return wrong(json, "an entry of inputs", "an object with name, shape, datatype and data");
+      }
+      Tensor tensor;
+      if (auto taken = read_tensor(json, tensor); !taken) {
+        if (!json.ok() || !tensor.name) return taken;
+        return Error{taken.error().code,
+                     fmt::format("input '{}': {}", *tensor.name, taken.error().message)};
+      }
     }
-    if (!name) return invalid_argument("an entry of inputs has no name");
-    std::string_view text;
-    if (name->get(text) != simdjson::SUCCESS)
-      return wrong("the name of an input", *name, "a string");
-    if (auto taken = take_named(text, shape, datatype, data, parameters); !taken) {
-      return Error{taken.error().code, fmt::format("input '{}': {}", text, taken.error().message)};
-    }
+    if (!json.ok()) return not_json(json);
     return {};
   }
 
   Result<void> finish() {
+    if (!given_) return invalid_argument("the request has no inputs");
     if (!binary_.empty()) {
       return invalid_argument(fmt::format(
           "{} bytes follow the JSON that no input's binary_data_size covers", binary_.size()));
     }
+    const auto& required = served_.required(target_);
     std::vector<std::string> missing;
-    for (const std::size_t column : served_.required(target_)) {
+    for (const std::size_t column : required) {
       if (!seen_[column])
         missing.push_back(fmt::format("'{}'", served_.columns().fields[column].name));
     }
@@ -187,8 +189,7 @@ class Tensors {
       return invalid_argument(
           fmt::format("the request lacks {} of the model's {} inputs: {}{}; a value that is not "
                       "known is sent as null",
-                      count, served_.required(target_).size(), fmt::join(missing, ", "),
-                      count > 8 ? " …" : ""));
+                      count, required.size(), fmt::join(missing, ", "), count > 8 ? " …" : ""));
     }
     for (std::size_t column = 0; column < seen_.size(); ++column) {
       if (seen_[column]) continue;
@@ -200,76 +201,157 @@ class Tensors {
   std::int64_t rows() const { return rows_; }
 
  private:
-  Result<void> take_named(std::string_view name, const std::optional<dom::element>& shape,
-                          const std::optional<dom::element>& datatype,
-                          const std::optional<dom::element>& data,
-                          const std::optional<dom::element>& parameters) {
-    const auto column = place(name);
+  // What is known of a tensor so far. Its members come in any order, mostly data last.
+  struct Tensor {
+    std::optional<std::string> name;
+    std::optional<std::string> datatype;
+    std::optional<std::int64_t> rows;
+    std::optional<std::size_t> column;  // once bound
+    std::string_view early_data;        // text of data that came before the other members
+    std::optional<std::int64_t> binary_size;
+    bool filled = false;
+  };
+
+  Result<void> read_tensor(JsonCursor& json, Tensor& tensor) {
+    json.begin_object();
+    for (std::string_view key; json.next_key(key);) {
+      if (auto read = read_member(json, key, tensor); !read) return read;
+    }
+    if (!json.ok()) return not_json(json);
+    if (!tensor.name) return invalid_argument("an entry of inputs has no name");
+    if (auto bound = bind(tensor); !bound) return bound;
+    if (tensor.binary_size) {
+      if (tensor.filled || !tensor.early_data.empty())
+        return invalid_argument("it has both data and binary_data_size");
+      return fill_binary(tensor);
+    }
+    if (!tensor.early_data.empty()) {
+      JsonCursor data(tensor.early_data, kMaxDepth);
+      return fill(data, tensor);
+    }
+    if (!tensor.filled) return invalid_argument("it has no data");
+    return {};
+  }
+
+  Result<void> read_member(JsonCursor& json, std::string_view key, Tensor& tensor) {
+    if (key == "name") {
+      auto text = read_text(json, "the name of an input", "a string");
+      if (!text) return text.error();
+      tensor.name = *text;
+      return {};
+    }
+    if (key == "shape") {
+      auto rows = read_shape(json);
+      if (!rows) return rows.error();
+      tensor.rows = *rows;
+      return {};
+    }
+    if (key == "datatype") {
+      auto text = read_text(json, "datatype", "a string such as \"FP64\"");
+      if (!text) return text.error();
+      tensor.datatype = *text;
+      return {};
+    }
+    if (key == "data") {
+      if (tensor.filled || !tensor.early_data.empty())
+        return invalid_argument("its data is there twice");
+      if (!tensor.name || !tensor.rows || !tensor.datatype) {
+        tensor.early_data = json.take();
+        return json.ok() ? Result<void>() : not_json(json);
+      }
+      if (auto bound = bind(tensor); !bound) return bound;
+      return fill(json, tensor);
+    }
+    if (key == "parameters") return read_parameters(json, tensor);
+    return json.skip() ? Result<void>() : not_json(json);
+  }
+
+  static Result<void> read_parameters(JsonCursor& json, Tensor& tensor) {
+    if (json.kind() != Kind::object) return wrong(json, "parameters", "an object");
+    json.begin_object();
+    for (std::string_view key; json.next_key(key);) {
+      if (key != "binary_data_size") {
+        json.skip();
+        continue;
+      }
+      JsonCursor::Number number;
+      if (json.kind() != Kind::number) return wrong(json, "binary_data_size", "a count of bytes");
+      if (!json.read_number(number)) break;
+      if (!number.is_integer || number.integer < 0) {
+        return invalid_argument(
+            fmt::format("binary_data_size is {}, wanted a count of bytes", number.real));
+      }
+      tensor.binary_size = number.integer;
+    }
+    return json.ok() ? Result<void>() : not_json(json);
+  }
+
+  // Finds the column and checks that the tensor fits it.
+  Result<void> bind(Tensor& tensor) {
+    if (tensor.column) return {};
+    const auto column = place(*tensor.name);
     if (!column) {
-      const auto near = nearest(name, served_.columns().names());
+      const auto near = nearest(*tensor.name, served_.columns().names());
       return invalid_argument(
           near ? fmt::format("the model has no such input; did you mean '{}'?", *near)
                : std::string("the model has no such input; GET of the model lists them"));
     }
     if (seen_[*column]) return invalid_argument("it is there twice");
-    if (!shape) return invalid_argument("it has no shape");
-    if (!datatype) return invalid_argument("it has no datatype");
-    auto rows = rows_of_shape(*shape);
-    if (!rows) return rows.error();
-    if (rows_ != 0 && *rows != rows_) {
+    if (!tensor.rows) return invalid_argument("it has no shape");
+    if (!tensor.datatype) return invalid_argument("it has no datatype");
+    if (rows_ != 0 && *tensor.rows != rows_) {
       return invalid_argument(
-          fmt::format("its shape says {} rows, an input before it {}", *rows, rows_));
+          fmt::format("its shape says {} rows, an input before it {}", *tensor.rows, rows_));
     }
-    std::string_view type;
-    if (datatype->get(type) != simdjson::SUCCESS)
-      return wrong("datatype", *datatype, "a string such as \"FP64\"");
-    if (auto fits = check_datatype(type, served_.columns().fields[*column].type); !fits)
+    if (auto fits = check_datatype(*tensor.datatype, served_.columns().fields[*column].type); !fits)
       return fits;
-    rows_ = *rows;
+    rows_ = *tensor.rows;
     seen_[*column] = true;
+    tensor.column = column;
+    return {};
+  }
 
-    std::optional<std::int64_t> size;
-    if (parameters) {
-      dom::object object;
-      if (parameters->get(object) != simdjson::SUCCESS)
-        return wrong("parameters", *parameters, "an object");
-      dom::element value;
-      if (object["binary_data_size"].get(value) == simdjson::SUCCESS) {
-        std::int64_t number = 0;
-        if (value.get(number) != simdjson::SUCCESS || number < 0)
-          return invalid_argument("binary_data_size is no count of bytes");
-        size = number;
-      }
-    }
-    if (size) {
-      if (data) return invalid_argument("it has both data and binary_data_size");
-      if (static_cast<std::uint64_t>(*size) > binary_.size()) {
-        return invalid_argument(
-            fmt::format("binary_data_size is {}, but only {} bytes are left in the body", *size,
-                        binary_.size()));
-      }
-      const auto bytes = binary_.substr(0, static_cast<std::size_t>(*size));
-      binary_.remove_prefix(bytes.size());
-      return read_binary(type, bytes, rows_, *column, into_);
-    }
-    if (!data) return invalid_argument("it has no data");
-    dom::array array;
-    if (data->get(array) != simdjson::SUCCESS) return wrong("data", *data, "an array");
+  Result<void> fill(JsonCursor& json, Tensor& tensor) {
+    if (json.kind() != Kind::array) return wrong(json, "data", "an array");
     std::int64_t row = 0;
-    auto filled = flatten(array, [&](dom::element element) -> Result<void> {
+    if (auto filled = fill_array(json, *tensor.column, row); !filled) return filled;
+    if (!json.ok()) return not_json(json);
+    if (row < rows_)
+      return invalid_argument(fmt::format("its shape says {} values, its data has {}", rows_, row));
+    tensor.filled = true;
+    return {};
+  }
+
+  // Flat or nested as the shape says: the values in row-major order.
+  Result<void> fill_array(JsonCursor& json, std::size_t column, std::int64_t& row) {
+    json.begin_array();
+    while (json.next_item()) {
+      if (json.kind() == Kind::array) {
+        if (auto filled = fill_array(json, column, row); !filled) return filled;
+        continue;
+      }
+      if (!json.ok()) return not_json(json);
       if (row >= rows_)
         return invalid_argument(fmt::format("its shape says {} values, its data has more", rows_));
-      if (auto appended = append(element, *column, into_); !appended) {
+      if (auto appended = append(json, column, into_); !appended) {
+        if (!json.ok()) return appended;
         return Error{appended.error().code,
                      fmt::format("row {}: {}", row, appended.error().message)};
       }
       ++row;
-      return {};
-    });
-    if (!filled) return filled;
-    if (row < rows_)
-      return invalid_argument(fmt::format("its shape says {} values, its data has {}", rows_, row));
+    }
     return {};
+  }
+
+  Result<void> fill_binary(const Tensor& tensor) {
+    const auto size = static_cast<std::uint64_t>(*tensor.binary_size);
+    if (size > binary_.size()) {
+      return invalid_argument(fmt::format(
+          "binary_data_size is {}, but only {} bytes are left in the body", size, binary_.size()));
+    }
+    const auto bytes = binary_.substr(0, static_cast<std::size_t>(size));
+    binary_.remove_prefix(bytes.size());
+    return read_binary(*tensor.datatype, bytes, rows_, *tensor.column, into_);
   }
 
   // Inputs mostly come in the order of the signature.
@@ -288,71 +370,111 @@ class Tensors {
   std::vector<bool> seen_;
   std::size_t next_ = 0;
   std::int64_t rows_ = 0;
+  bool given_ = false;
 };
 
-Result<bool> flag(dom::object object, std::string_view name) {
-  dom::element value;
-  if (object[name].get(value) != simdjson::SUCCESS) return false;
-  bool set = false;
-  if (value.get(set) != simdjson::SUCCESS)
-    return wrong(fmt::format("parameter {}", name), value, "true or false");
-  return set;
-}
+// The outputs that a request names, and in which form it wants them.
+class Outputs {
+ public:
+  explicit Outputs(const serving::Target& target) : available_(outputs_of(target)) {}
 
-Result<std::vector<WantedOutput>> wanted_outputs(dom::object json, const serving::Target& target) {
-  const auto available = outputs_of(target);
-  bool all_binary = false;
-  dom::element element;
-  if (json["parameters"].get(element) == simdjson::SUCCESS) {
-    dom::object parameters;
-    if (element.get(parameters) != simdjson::SUCCESS)
-      return wrong("parameters", element, "an object");
-    auto binary = flag(parameters, "binary_data_output");
-    if (!binary) return binary.error();
-    all_binary = *binary;
-  }
-  std::vector<WantedOutput> wanted;
-  dom::array outputs;
-  if (json["outputs"].get(element) == simdjson::SUCCESS) {
-    if (element.get(outputs) != simdjson::SUCCESS) return wrong("outputs", element, "an array");
-    for (const dom::element entry : outputs) {
-      dom::object output;
-      std::string_view name;
-      if (entry.get(output) != simdjson::SUCCESS)
-        return wrong("an entry of outputs", entry, "an object with a name");
-      if (output["name"].get(name) != simdjson::SUCCESS)
-        return invalid_argument("an entry of outputs has no name");
-      const auto found =
-          std::ranges::find(available, name, [](Output one) { return to_string(one); });
-      if (found == available.end()) {
-        std::vector<std::string_view> names;
-        for (const Output one : available) names.push_back(to_string(one));
-        return invalid_argument(
-            fmt::format("the model has no output '{}'; it has {}", name, fmt::join(names, ", ")));
-      }
-      WantedOutput one{.output = *found, .binary = all_binary};
-      dom::element value;
-      if (output["parameters"].get(value) == simdjson::SUCCESS) {
-        dom::object parameters;
-        if (value.get(parameters) != simdjson::SUCCESS)
-          return wrong("parameters of an output", value, "an object");
-        if (dom::element set; parameters["binary_data"].get(set) == simdjson::SUCCESS) {
-          auto binary = flag(parameters, "binary_data");
-          if (!binary) return binary.error();
-          one.binary = *binary;
-        }
-        if (parameters["classification"].error() == simdjson::SUCCESS) {
-          return invalid_argument(
-              "the classification extension is not offered; the output 'label' is the class");
-        }
-      }
-      wanted.push_back(one);
+  Result<void> read(JsonCursor& json) {
+    if (json.kind() != Kind::array) return wrong(json, "outputs", "an array");
+    json.begin_array();
+    while (json.next_item()) {
+      if (json.kind() != Kind::object)
+        return wrong(json, "an entry of outputs", "an object with a name");
+      if (auto taken = read_output(json); !taken) return taken;
     }
+    return json.ok() ? Result<void>() : not_json(json);
   }
-  if (wanted.empty()) {
-    for (const Output one : available) wanted.push_back({.output = one, .binary = all_binary});
+
+  Result<void> read_parameters(JsonCursor& json) {
+    if (json.kind() != Kind::object) return wrong(json, "parameters", "an object");
+    json.begin_object();
+    for (std::string_view key; json.next_key(key);) {
+      if (key != "binary_data_output") {
+        json.skip();
+        continue;
+      }
+      auto flag = read_flag(json, key);
+      if (!flag) return flag.error();
+      all_binary_ = *flag;
+    }
+    return json.ok() ? Result<void>() : not_json(json);
   }
-  return wanted;
+
+  std::vector<WantedOutput> wanted() const {
+    std::vector<WantedOutput> list;
+    for (const auto& [output, binary] : named_)
+      list.push_back({.output = output, .binary = binary.value_or(all_binary_)});
+    if (!list.empty()) return list;
+    for (const Output output : available_)
+      list.push_back({.output = output, .binary = all_binary_});
+    return list;
+  }
+
+ private:
+  Result<void> read_output(JsonCursor& json) {
+    std::optional<Output> output;
+    std::optional<bool> binary;
+    json.begin_object();
+    for (std::string_view key; json.next_key(key);) {
+      if (key == "name") {
+        auto name = read_text(json, "the name of an output", "a string");
+        if (!name) return name.error();
+        const auto found =
+            std::ranges::find(available_, *name, [](Output one) { return to_string(one); });
+        if (found == available_.end()) {
+          std::vector<std::string_view> names;
+          for (const Output one : available_) names.push_back(to_string(one));
+          return invalid_argument(fmt::format("the model has no output '{}'; it has {}", *name,
+                                              fmt::join(names, ", ")));
+        }
+        output = *found;
+      } else if (key == "parameters") {
+        if (auto read = read_output_parameters(json, binary); !read) return read;
+      } else {
+        json.skip();
+      }
+    }
+    if (!json.ok()) return not_json(json);
+    if (!output) return invalid_argument("an entry of outputs has no name");
+    named_.emplace_back(*output, binary);
+    return {};
+  }
+
+  static Result<void> read_output_parameters(JsonCursor& json, std::optional<bool>& binary) {
+    if (json.kind() != Kind::object) return wrong(json, "parameters of an output", "an object");
+    json.begin_object();
+    for (std::string_view key; json.next_key(key);) {
+      if (key == "classification") {
+        return invalid_argument(
+            "the classification extension is not offered; the output 'label' is the class");
+      }
+      if (key != "binary_data") {
+        json.skip();
+        continue;
+      }
+      auto flag = read_flag(json, key);
+      if (!flag) return flag.error();
+      binary = *flag;
+    }
+    return json.ok() ? Result<void>() : not_json(json);
+  }
+
+  std::vector<Output> available_;
+  std::vector<std::pair<Output, std::optional<bool>>> named_;
+  bool all_binary_ = false;
+};
+
+Result<std::string> read_id(JsonCursor& json) {
+  auto id = read_text(json, "id", "a string");
+  if (!id) return id.error();
+  if (id->size() > kMaxId)
+    return invalid_argument(
+        fmt::format("id has {} bytes, at most {} are taken", id->size(), kMaxId));
+  return std::string(*id);
 }
 
 Result<std::size_t> json_length(const server::Request& request) {
@@ -373,63 +495,39 @@ Result<std::size_t> json_length(const server::Request& request) {
 }  // namespace
 
 Result<InferRequest> parse_infer(const server::Request& request, serving::Inference& inference) {
-  thread_local dom::parser parser;
   auto length = json_length(request);
   if (!length) return length.error();
   if (*length == 0)
     return invalid_argument(
         "the body is empty, wanted the JSON of an infer request: {\"inputs\": [...]}");
-  if (parser.capacity() < *length || parser.max_depth() != kMaxDepth) {
-    if (parser.allocate(std::max<std::size_t>(*length, 64 * 1024), kMaxDepth) !=
-        simdjson::SUCCESS) {
-      return resource_exhausted("no memory to parse the request");
-    }
-  }
-  struct Shrink {
-    dom::parser& parser;
-    ~Shrink() {
-      if (parser.capacity() > kKeptParser) parser = dom::parser();
-    }
-  } const shrink{parser};
-
-  dom::element root;
-  if (const auto error = parser.parse(request.body.data(), *length).get(root);
-      error != simdjson::SUCCESS) {
-    if (error == simdjson::DEPTH_ERROR) {
-      return invalid_argument(
-          fmt::format("the JSON of the request is nested deeper than {} levels", kMaxDepth));
-    }
-    return invalid_argument(
-        fmt::format("the body is not JSON: {}", simdjson::error_message(error)));
-  }
-  dom::object json;
-  if (root.get(json) != simdjson::SUCCESS) return wrong("the body", root, "an object with inputs");
+  const std::string_view body = request.body;
+  JsonCursor json(body.substr(0, *length), kMaxDepth);
+  if (json.kind() != Kind::object) return wrong(json, "the body", "an object with inputs");
 
   InferRequest parsed;
-  dom::element element;
-  if (json["id"].get(element) == simdjson::SUCCESS) {
-    std::string_view id;
-    if (element.get(id) != simdjson::SUCCESS) return wrong("id", element, "a string");
-    if (id.size() > kMaxId)
-      return invalid_argument(
-          fmt::format("id has {} bytes, at most {} are taken", id.size(), kMaxId));
-    parsed.id = id;
+  Outputs outputs(*inference.target);
+  Tensors tensors(*inference.served, *inference.target, inference.rows, body.substr(*length));
+  json.begin_object();
+  for (std::string_view key; json.next_key(key);) {
+    Result<void> read;
+    if (key == "inputs") {
+      read = tensors.read(json);
+    } else if (key == "outputs") {
+      read = outputs.read(json);
+    } else if (key == "parameters") {
+      read = outputs.read_parameters(json);
+    } else if (key == "id") {
+      auto id = read_id(json);
+      if (!id) return id.error();
+      parsed.id = std::move(*id);
+    } else {
+      json.skip();
+    }
+    if (!read) return read.error();
   }
-  auto outputs = wanted_outputs(json, *inference.target);
-  if (!outputs) return outputs.error();
-  parsed.outputs = std::move(*outputs);
-
-  dom::array inputs;
-  if (json["inputs"].get(element) != simdjson::SUCCESS)
-    return invalid_argument("the request has no inputs");
-  if (element.get(inputs) != simdjson::SUCCESS)
-    return wrong("inputs", element, "an array of tensors");
-  Tensors tensors(*inference.served, *inference.target, inference.rows,
-                  std::string_view(request.body).substr(*length));
-  for (const dom::element tensor : inputs) {
-    if (auto taken = tensors.take(tensor); !taken) return taken.error();
-  }
+  if (!json.finish()) return not_json(json);
   if (auto finished = tensors.finish(); !finished) return finished.error();
+  parsed.outputs = outputs.wanted();
   parsed.rows = tensors.rows();
   return parsed;
 }

@@ -17,12 +17,15 @@ def story(tmp_path_factory):
     """The pipeline run, April to mid-May replayed; what each part printed."""
     home = tmp_path_factory.mktemp("flights") / "home"
     first = run_flights(home)
+    began = time.monotonic()
+    again = run_flights(home)
+    took = time.monotonic() - began
     with SlipwayServer(home) as server:
         printed = replay(home, server.url, "2013-04-01", "2013-05-20")
         metrics = requests.get(server.url + "/metrics", timeout=10).text
         alerts = requests.get(server.url + "/api/v1/alerts", timeout=10).json()["alerts"]
         windows = requests.get(server.url + "/api/v1/deployments/late/windows", timeout=10).json()["windows"]
-    return {"home": home, "first": first, "printed": printed, "metrics": metrics, "alerts": alerts, "windows": windows}
+    return {"home": home, "first": first, "again": again, "again_seconds": took, "printed": printed, "metrics": metrics, "alerts": alerts, "windows": windows}
 
 
 def test_every_step_of_the_pipeline_succeeds(story):
@@ -39,10 +42,8 @@ def test_the_first_model_is_as_good_as_is_known_to_be_possible(story):
 
 
 def test_a_second_run_does_nothing_and_takes_no_time(story):
-    began = time.monotonic()
-    again = run_flights(story["home"])
-    assert time.monotonic() - began < 3
-    assert {step["state"] for step in again["steps"]} == {"cached"}
+    assert {step["state"] for step in story["again"]["steps"]} == {"cached"}
+    assert story["again_seconds"] < 3
 
 
 def test_the_replay_was_answered_and_labelled(story):

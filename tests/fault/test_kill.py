@@ -169,7 +169,8 @@ def test_a_full_disk_leaves_no_half_artifact(tmp_path):
         filler.write_bytes(b"x" * 3_000_000)
         done = slipway(small / "home", "run", file, check=False)
         assert done.returncode != 0
-        assert "space" in (done.stdout + done.stderr).lower()
+        said = (done.stdout + done.stderr).lower()
+        assert "space" in said or '"errno":28' in said  # the log of the step may have no room either
         blobs = [p for p in (small / "home/blobs").rglob("*") if p.is_file() and p.parent.name != "tmp"]
         assert blobs == []
         filler.unlink()
