@@ -139,8 +139,9 @@ def test_errors_are_the_protocols(client, deployed):
         client.infer(MODEL, rows([7.0], ["a"], ["2013-01-01"])[:2])
     with pytest.raises(InferenceServerException, match="nothing"):
         client.infer("nothing", rows([7.0], ["a"], ["2013-01-01"]))
-    answer = requests.post(f"{deployed.url}/v2/models/{MODEL}/infer", data="[" * 200_000, timeout=30)
-    assert answer.status_code == 400 and "error" in answer.json()
+    for body in ("[" * 200_000, '{"inputs":' + "[" * 200_000, '{"x":' * 200_000, "nonsense", ""):
+        answer = requests.post(f"{deployed.url}/v2/models/{MODEL}/infer", data=body, timeout=30)
+        assert answer.status_code == 400 and "error" in answer.json()
 
 
 def test_requests_at_once_each_get_their_own_answer(client):
