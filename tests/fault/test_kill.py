@@ -37,7 +37,7 @@ def test_a_killed_run_resumes_from_its_last_finished_step(tmp_path):
         process = subprocess.Popen([str(binary()), "--home", str(home), "run", str(file)], env=env,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            assert process.wait(rng.uniform(0.05, 0.3)) == 0
+            assert process.wait(rng.uniform(0.05, 0.5)) == 0
             break
         except subprocess.TimeoutExpired:
             process.kill()
