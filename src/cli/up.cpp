@@ -88,10 +88,13 @@ int serve(const Globals& globals, const UpFlags& flags) {
     api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs());
     api::add_slipway_routes(router, {home.clock(), home.audit(), home.queue(), home.deployments(), home.predictions(), home.monitor(), home.labels(), home.loop(),
                                      [&](const Context& request) { return keeper.catch_up(request); }});
-    std::unique_ptr<server::HttpServer> http;
+    std::atomic<server::HttpServer*> serving{nullptr};  // answers before start() returns, and may be asked for /metrics then
     api::Metrics metrics;
     api::add_process_metrics(metrics);
-    api::add_server_metrics(metrics, [&] { return http ? http->stats() : server::ServerStats{}; });
+    api::add_server_metrics(metrics, [&] {
+      const server::HttpServer* running = serving.load();
+      return running == nullptr ? server::ServerStats{} : running->stats();
+    });
     api::add_serving_metrics(metrics, host);
     metrics.add([&](api::MetricWriter& out) {
       auto samples = home.monitor().metrics();
@@ -101,7 +104,8 @@ int serve(const Globals& globals, const UpFlags& flags) {
     api::add_metrics_routes(router, metrics);
     auto started = server::HttpServer::start({.address = flags.address, .port = flags.port}, router, home.clock(), home.ids());
     if (!started) return fail(started.error());
-    http = std::move(*started);
+    const std::unique_ptr<server::HttpServer> http = std::move(*started);
+    serving = http.get();
     const std::string url = "http://" + flags.address + ":" + std::to_string(http->port());
 
     jobs::Worker worker(home.queue(), home.clock(), {.name = "server", .poll_every = std::chrono::milliseconds(100)});
