@@ -47,6 +47,13 @@ struct Scored {
   }
 };
 
+// A challenger is compared from the next even moment on, a seventh of look_every apart: so that what is compared does not
+// depend on when, within such a stretch, somebody looked.
+Time first_moment(const PromotionSpec& spec, Time seen) {
+  const std::int64_t grid = std::max<std::int64_t>(1, spec.look_every.count() / 7);
+  return from_micros((to_micros(seen) / grid + 1) * grid);
+}
+
 Time next_look(const PromotionSpec& spec, const Trial& trial) { return trial.looked + spec.look_every; }
 
 }  // namespace
@@ -132,8 +139,7 @@ Result<int> Loop::follow_schedules(const Context& ctx, const LoopStore::Stored& 
 }
 
 Result<std::optional<evaluation::Comparison>> Loop::compare(const LoopStore::Stored& loop, const serving::Deployment& deployment,
-                                                            const Trial& trial, std::int64_t champion, Time now) const {
-  const Time until = next_look(loop.spec.promotion, trial);
+                                                            const Trial& trial, std::int64_t champion, Time until) const {
   auto primary_table = parts_.traffic.read(deployment.name, trial.started, until, false);
   if (!primary_table) return primary_table.error();
   auto shadow_table = parts_.traffic.read(deployment.name, trial.started, until, true);
@@ -159,7 +165,7 @@ Result<std::optional<evaluation::Comparison>> Loop::compare(const LoopStore::Sto
     champion_scores.push_back(primary->score.real(row));
     challenger_scores.push_back(found->second);
   }
-  auto labels = parts_.labels.find(ids, now);
+  auto labels = parts_.labels.find(ids, until + loop.spec.promotion.label_wait);
   if (!labels) return labels.error();
   std::vector<double> truth;
   std::size_t kept = 0;
@@ -215,7 +221,8 @@ Result<int> Loop::follow_challengers(const Context& ctx, const LoopStore::Stored
     if (trial == trials->end()) {
       auto begun = parts_.db.write([&](db::Transaction& tx) -> Result<void> {
         if (auto old = tx.run(sql::supersede_trials, to_micros(now), deployment.name, entry.name, (*challenger)->number); !old) return old;
-        return tx.run(sql::put_trial, deployment.name, entry.name, (*challenger)->number, (*champion)->number, to_micros(now), to_micros(now));
+        const std::int64_t start = to_micros(first_moment(loop.spec.promotion, now));
+        return tx.run(sql::put_trial, deployment.name, entry.name, (*challenger)->number, (*champion)->number, start, start);
       });
       if (!begun) return begun.error();
       ++done;
@@ -228,7 +235,7 @@ Result<int> Loop::follow_challengers(const Context& ctx, const LoopStore::Stored
     }
     const Time look = next_look(loop.spec.promotion, *trial);
     if (now < look + loop.spec.promotion.label_wait) continue;
-    auto comparison = compare(loop, deployment, *trial, (*champion)->number, now);
+    auto comparison = compare(loop, deployment, *trial, (*champion)->number, look);
     if (!comparison) return comparison.error();
     const Verdict verdict = judge(loop.spec.promotion, **comparison, look - trial->started);
     const Json decision = {{"alias", entry.name}, {"champion", (*champion)->number}, {"challenger", trial->version}, {"reason", verdict.reason},

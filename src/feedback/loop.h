@@ -136,7 +136,7 @@ class Loop final : public monitoring::AlertSink {
   Result<int> follow_schedules(const Context& ctx, const LoopStore::Stored& loop, Time now);
   Result<int> follow_challengers(const Context& ctx, const LoopStore::Stored& loop, const serving::Deployment& deployment, Time now);
   Result<std::optional<evaluation::Comparison>> compare(const LoopStore::Stored& loop, const serving::Deployment& deployment,
-                                                        const Trial& trial, std::int64_t champion, Time now) const;
+                                                        const Trial& trial, std::int64_t champion, Time until) const;
   Result<void> decide(const Context& ctx, const serving::Deployment& deployment, const Trial& trial, std::int64_t champion,
                       const Verdict& verdict, const Json& decision, Time now);
 
