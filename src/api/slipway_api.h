@@ -1,9 +1,10 @@
-// slipway's own REST interface, for what no protocol of the field covers: labels, windows, alerts, pipeline runs, audit.
+// slipway's own REST interface, for what no protocol of the field covers: labels, windows, alerts,
+// pipeline runs, audit.
 //   POST /api/v1/deployments/{name}/labels    {"labels": [{"prediction_id", "label", "time"?}]}
 //   GET  /api/v1/deployments[/{name}]         what is deployed
 //   GET  /api/v1/deployments/{name}/windows   monitoring reports, oldest first
-//   GET  /api/v1/deployments/{name}/settled?time=…   whether monitoring and feedback have caught up with the traffic
-//   GET  /api/v1/predictions/{id}           one logged prediction with its inputs
+//   GET  /api/v1/deployments/{name}/settled?time=…   whether monitoring and feedback have caught up
+//   with the traffic GET  /api/v1/predictions/{id}           one logged prediction with its inputs
 //   GET  /api/v1/alerts                       ?deployment=…&firing=true
 //   POST /api/v1/pipelines/runs               {"file", "params"?}: a job that runs it
 //   GET  /api/v1/jobs/{id}
@@ -32,7 +33,8 @@ struct SlipwayParts {  // all outlive the server
   monitoring::Monitor& monitor;
   feedback::LabelStore& labels;
   feedback::Loop& loop;
-  std::function<Result<void>(const Context&)> catch_up;  // one round of monitoring, feedback and loading of models
+  std::function<Result<void>(const Context&)>
+      catch_up;  // one round of monitoring, feedback and loading of models
 };
 
 void add_slipway_routes(server::Router& router, const SlipwayParts& parts);

@@ -31,7 +31,9 @@ TEST(Encoding, ComesBack) {
     std::string bytes;
     for (std::size_t i = 0; i < size; ++i) bytes += static_cast<char>(rng.below(256));
     EXPECT_EQ(*from_base64(to_base64(bytes)), bytes);
-    EXPECT_EQ(*from_hex(to_hex(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()))), bytes);
+    EXPECT_EQ(*from_hex(to_hex(
+                  std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()))),
+              bytes);
   }
   EXPECT_TRUE(failed_with(from_hex("0g"), Code::invalid_argument));
   EXPECT_TRUE(failed_with(from_base64("abc"), Code::invalid_argument));
@@ -40,7 +42,8 @@ TEST(Encoding, ComesBack) {
 TEST(Json, RefusesDeepAndBrokenTexts) {
   EXPECT_TRUE(failed_with(parse_json(std::string(100'000, '[')), Code::invalid_argument));
   EXPECT_TRUE(failed_with(parse_json("{\"a\": }", "the body"), Code::invalid_argument));
-  EXPECT_NE(test::message_of(parse_json("{\"a\": }", "the body")).find("the body"), std::string::npos);
+  EXPECT_NE(test::message_of(parse_json("{\"a\": }", "the body")).find("the body"),
+            std::string::npos);
   EXPECT_EQ(canonical(*parse_json(R"({"b":1,"a":[0.1,null]})")), R"({"a":[0.1,null],"b":1})");
 }
 
@@ -58,12 +61,21 @@ TEST(Rng, ChildrenDependOnSeedAndNameOnly) {
 TEST(ParallelFor, VisitsEachIndexOnceOnAnyNumberOfThreads) {
   for (const int threads : {1, 2, 7}) {
     std::vector<std::atomic<int>> visits(1001);
-    parallel_for(visits.size(), 10, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t i = begin; i < end; ++i) ++visits[i];
-    }, threads);
+    parallel_for(
+        visits.size(), 10,
+        [&](std::size_t begin, std::size_t end) {
+          for (std::size_t i = begin; i < end; ++i) ++visits[i];
+        },
+        threads);
     for (const auto& count : visits) EXPECT_EQ(count, 1);
   }
-  EXPECT_THROW(parallel_for(100, 1, [](std::size_t begin, std::size_t) { if (begin == 50) throw std::runtime_error("stop"); }, 4), std::runtime_error);
+  EXPECT_THROW(parallel_for(
+                   100, 1,
+                   [](std::size_t begin, std::size_t) {
+                     if (begin == 50) throw std::runtime_error("stop");
+                   },
+                   4),
+               std::runtime_error);
 }
 
 TEST(WorkerPool, FinishesWhatIsQueued) {
@@ -84,7 +96,8 @@ TEST(WriteFileAtomic, ReplacesWholeFilesOnly) {
   ASSERT_TRUE(ok(write_file_atomic(scratch / "a", "second")));
   EXPECT_EQ(*read_file(scratch / "a"), "second");
   EXPECT_TRUE(failed_with(write_file_atomic(scratch / "missing/a", "x"), Code::not_found));
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(scratch.path()), {}), 1);  // no temporary file is left
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(scratch.path()), {}),
+            1);  // no temporary file is left
   EXPECT_TRUE(failed_with(read_file(scratch / "none"), Code::not_found));
 }
 
@@ -142,15 +155,20 @@ TEST(Spec, NamesPlaceAndNearestKeyOfEveryProblem) {
   const auto outcome = reader.finish();
   ASSERT_TRUE(failed_with(outcome, Code::invalid_argument));
   const std::string& message = outcome.error().message;
-  EXPECT_NE(message.find("p.yaml:1:1: 'name' has to be a whole number"), std::string::npos) << message;
-  EXPECT_NE(message.find("p.yaml:11:5: unknown key 'rouns'; did you mean 'rounds'?"), std::string::npos) << message;
+  EXPECT_NE(message.find("p.yaml:1:1: 'name' has to be a whole number"), std::string::npos)
+      << message;
+  EXPECT_NE(message.find("p.yaml:11:5: unknown key 'rouns'; did you mean 'rounds'?"),
+            std::string::npos)
+      << message;
 }
 
 TEST(Spec, RefusesDoubledKeysAliasBombsAndBrokenYaml) {
-  EXPECT_NE(test::message_of(SpecDocument::parse("a: 1\na: 2\n", "p.yaml")).find("p.yaml:2:1"), std::string::npos);
+  EXPECT_NE(test::message_of(SpecDocument::parse("a: 1\na: 2\n", "p.yaml")).find("p.yaml:2:1"),
+            std::string::npos);
   std::string bomb = "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n";
   for (int i = 1; i < 9; ++i) {
-    bomb += fmt::format("a{0}: &a{0} [*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1}]\n", i, i - 1);
+    bomb += fmt::format(
+        "a{0}: &a{0} [*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1},*a{1}]\n", i, i - 1);
   }
   EXPECT_TRUE(failed_with(SpecDocument::parse(bomb, "p.yaml"), Code::invalid_argument));
   EXPECT_TRUE(failed_with(SpecDocument::parse("a: [1, 2", "p.yaml"), Code::invalid_argument));

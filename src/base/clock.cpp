@@ -34,7 +34,8 @@ bool take_time_of_day(std::string_view& text, std::int64_t& micros) {
   int minute = 0;
   int second = 0;
   std::int64_t fraction = 0;
-  if (!take_number(text, 2, hour) || !take_char(text, ":") || !take_number(text, 2, minute)) return false;
+  if (!take_number(text, 2, hour) || !take_char(text, ":") || !take_number(text, 2, minute))
+    return false;
   if (take_char(text, ":")) {
     if (!take_number(text, 2, second)) return false;
     if (take_char(text, ".")) {
@@ -85,9 +86,10 @@ std::string format_time(Time time) {
   }
   const std::chrono::year_month_day date{std::chrono::sys_days{std::chrono::days{days}}};
   const std::int64_t seconds = rest / 1'000'000;
-  std::string text = fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
-                                 static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), seconds / 3600,
-                                 seconds / 60 % 60, seconds % 60);
+  std::string text =
+      fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", static_cast<int>(date.year()),
+                  static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                  seconds / 3600, seconds / 60 % 60, seconds % 60);
   if (const std::int64_t fraction = rest % 1'000'000; fraction != 0) {
     std::string digits = fmt::format(".{:06}", fraction);
     digits.erase(digits.find_last_not_of('0') + 1);
@@ -99,16 +101,18 @@ std::string format_time(Time time) {
 Result<Time> parse_time(std::string_view text) {
   std::string_view rest = text;
   const auto wrong = [&] {
-    return invalid_argument("'" + std::string(text) + "' is not a time; write 2013-04-01T05:00:00Z or 2013-04-01");
+    return invalid_argument("'" + std::string(text) +
+                            "' is not a time; write 2013-04-01T05:00:00Z or 2013-04-01");
   };
   int year = 0;
   int month = 0;
   int day = 0;
-  if (!take_number(rest, 4, year) || !take_char(rest, "-") || !take_number(rest, 2, month) || !take_char(rest, "-") ||
-      !take_number(rest, 2, day)) {
+  if (!take_number(rest, 4, year) || !take_char(rest, "-") || !take_number(rest, 2, month) ||
+      !take_char(rest, "-") || !take_number(rest, 2, day)) {
     return wrong();
   }
-  const std::chrono::year_month_day date{std::chrono::year{year}, std::chrono::month{static_cast<unsigned>(month)},
+  const std::chrono::year_month_day date{std::chrono::year{year},
+                                         std::chrono::month{static_cast<unsigned>(month)},
                                          std::chrono::day{static_cast<unsigned>(day)}};
   if (!date.ok()) return wrong();
   std::int64_t micros = std::chrono::sys_days{date}.time_since_epoch().count() * kMicrosPerDay;
@@ -127,28 +131,35 @@ Result<Time> parse_time(std::string_view text) {
 
 Result<Duration> parse_duration(std::string_view text) {
   static constexpr std::pair<std::string_view, double> kUnits[] = {
-      {"us", 1}, {"ms", 1e3}, {"s", 1e6}, {"m", 60e6}, {"h", 3600e6}, {"d", 86400e6}, {"w", 7 * 86400e6}};
+      {"us", 1},     {"ms", 1e3},    {"s", 1e6},        {"m", 60e6},
+      {"h", 3600e6}, {"d", 86400e6}, {"w", 7 * 86400e6}};
   std::string_view rest = text;
   const bool negative = take_char(rest, "-");
   double micros = 0;
   bool any = false;
   while (!rest.empty()) {
     std::size_t used = 0;
-    while (used < rest.size() && (std::isdigit(static_cast<unsigned char>(rest[used])) != 0 || rest[used] == '.')) ++used;
+    while (used < rest.size() &&
+           (std::isdigit(static_cast<unsigned char>(rest[used])) != 0 || rest[used] == '.'))
+      ++used;
     double count = 0;
     const auto [end, problem] = std::from_chars(rest.data(), rest.data() + used, count);
     if (used == 0 || problem != std::errc{} || end != rest.data() + used) break;
     std::size_t letters = 0;
-    while (used + letters < rest.size() && std::isalpha(static_cast<unsigned char>(rest[used + letters])) != 0) ++letters;
+    while (used + letters < rest.size() &&
+           std::isalpha(static_cast<unsigned char>(rest[used + letters])) != 0)
+      ++letters;
     const std::string_view unit = rest.substr(used, letters);
-    const auto* known = std::find_if(std::begin(kUnits), std::end(kUnits), [&](const auto& u) { return u.first == unit; });
+    const auto* known = std::find_if(std::begin(kUnits), std::end(kUnits),
+                                     [&](const auto& u) { return u.first == unit; });
     if (known == std::end(kUnits)) break;
     micros += count * known->second;
     rest.remove_prefix(used + letters);
     any = true;
   }
   if (!any || !rest.empty() || !(std::abs(micros) < 9e18)) {
-    return invalid_argument("'" + std::string(text) + "' is not a duration; write 500ms, 90s, 15m, 6h, 7d or 1d12h");
+    return invalid_argument("'" + std::string(text) +
+                            "' is not a duration; write 500ms, 90s, 15m, 6h, 7d or 1d12h");
   }
   return Duration{static_cast<std::int64_t>(negative ? -micros : micros)};
 }
@@ -161,7 +172,8 @@ std::string format_duration(Duration duration) {
   if (size < 60e6) return fmt::format("{:.3g} s", micros / 1e6);
   const std::int64_t seconds = static_cast<std::int64_t>(std::llround(micros / 1e6));
   if (size < 3600e6) return fmt::format("{} min {} s", seconds / 60, std::abs(seconds % 60));
-  if (size < 86400e6) return fmt::format("{} h {} min", seconds / 3600, std::abs(seconds / 60 % 60));
+  if (size < 86400e6)
+    return fmt::format("{} h {} min", seconds / 3600, std::abs(seconds / 60 % 60));
   if (seconds % 86400 == 0) return fmt::format("{} d", seconds / 86400);
   return fmt::format("{} d {} h", seconds / 86400, std::abs(seconds / 3600 % 24));
 }

@@ -1,5 +1,5 @@
-// Time as the product sees it: microseconds since 1970-01-01 UTC. Only this folder asks the machine for it;
-// everything else takes a Clock, so that tests own time.
+// Time as the product sees it: microseconds since 1970-01-01 UTC. Only this folder asks the machine
+// for it; everything else takes a Clock, so that tests own time.
 #pragma once
 #include <atomic>
 #include <chrono>
@@ -33,7 +33,9 @@ class ManualClock final : public Clock {
  public:
   explicit ManualClock(Time start) : micros_(start.time_since_epoch().count()) {}
   Time now() const override { return Time{Duration{micros_.load()}}; }
-  SteadyTime steady() const override { return SteadyTime{std::chrono::microseconds{micros_.load()}}; }
+  SteadyTime steady() const override {
+    return SteadyTime{std::chrono::microseconds{micros_.load()}};
+  }
   void advance(Duration by) { micros_ += by.count(); }
   void set(Time to) { micros_ = to.time_since_epoch().count(); }
 
@@ -48,7 +50,8 @@ inline Time from_millis(std::int64_t millis) { return Time{Duration{millis * 100
 
 // "2013-04-01T05:00:00Z", with ".123456" when there is a fraction.
 std::string format_time(Time time);
-// RFC 3339 and the common SQL form: "2013-04-01", "2013-04-01 05:00", "2013-04-01T05:00:00.5+02:00". No zone: UTC.
+// RFC 3339 and the common SQL form: "2013-04-01", "2013-04-01 05:00",
+// "2013-04-01T05:00:00.5+02:00". No zone: UTC.
 Result<Time> parse_time(std::string_view text);
 // "500ms", "90s", "15m", "6h", "7d", "2w"; compound "1d12h".
 Result<Duration> parse_duration(std::string_view text);

@@ -20,7 +20,8 @@ struct Plan {
 
 // "<point>[:hit][:effect]"; an empty point means no plan.
 Result<Plan> read_plan() {
-  const char* text = std::getenv("SLIPWAY_FAULT");  // NOLINT(concurrency-mt-unsafe): read before threads start
+  const char* text =
+      std::getenv("SLIPWAY_FAULT");  // NOLINT(concurrency-mt-unsafe): read before threads start
   Plan plan;
   if (text == nullptr || *text == '\0') return plan;
   std::string rest = text;
@@ -30,12 +31,14 @@ Result<Plan> read_plan() {
     rest = colon == std::string::npos ? "" : rest.substr(colon + 1);
     if (part == 0) {
       plan.point = word;
-    } else if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos && word.size() < 7) {
+    } else if (!word.empty() && word.find_first_not_of("0123456789") == std::string::npos &&
+               word.size() < 7) {
       plan.hit = std::atoi(word.c_str());
     } else if (word == "kill" || word == "eio" || word == "enospc" || word == "sleep") {
       plan.effect = word;
     } else {
-      return failed_precondition("SLIPWAY_FAULT='" + std::string(text) + "' is malformed; write <point>[:hit][:kill|eio|enospc|sleep]");
+      return failed_precondition("SLIPWAY_FAULT='" + std::string(text) +
+                                 "' is malformed; write <point>[:hit][:kill|eio|enospc|sleep]");
     }
   }
   return plan;
@@ -54,7 +57,8 @@ Result<void> point(std::string_view name) {
   if (++passages != plan.hit) return {};
   if (plan.effect == "kill") ::kill(::getpid(), SIGKILL);
   if (plan.effect == "eio") return internal("input/output error (injected at " + plan.point + ")");
-  if (plan.effect == "enospc") return resource_exhausted("no space left on device (injected at " + plan.point + ")");
+  if (plan.effect == "enospc")
+    return resource_exhausted("no space left on device (injected at " + plan.point + ")");
   std::this_thread::sleep_for(std::chrono::seconds(10));
   return {};
 }
@@ -71,7 +75,9 @@ Result<void> check_environment() {
   auto plan = read_plan();
   if (!plan) return plan.error();
   if (!plan->point.empty()) {
-    return failed_precondition("SLIPWAY_FAULT is set, but this build has no fault points; unset it, or build the debug preset");
+    return failed_precondition(
+        "SLIPWAY_FAULT is set, but this build has no fault points; unset it, or build the debug "
+        "preset");
   }
   return {};
 }

@@ -18,28 +18,41 @@ Error errno_error(int number, std::string_view doing, const fs::path& path) {
   Code code = Code::internal;
   switch (number) {
     case ENOENT:
-    case ENOTDIR: code = Code::not_found; break;
-    case EEXIST: code = Code::already_exists; break;
+    case ENOTDIR:
+      code = Code::not_found;
+      break;
+    case EEXIST:
+      code = Code::already_exists;
+      break;
     case EACCES:
     case EPERM:
-    case EROFS: code = Code::permission_denied; break;
+    case EROFS:
+      code = Code::permission_denied;
+      break;
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
-    case ENFILE: code = Code::resource_exhausted; break;
+    case ENFILE:
+      code = Code::resource_exhausted;
+      break;
     case EISDIR:
-    case ENAMETOOLONG: code = Code::invalid_argument; break;
-    default: break;
+    case ENAMETOOLONG:
+      code = Code::invalid_argument;
+      break;
+    default:
+      break;
   }
-  return {code, std::string(doing) + " '" + path.string() + "': " + std::generic_category().message(number)};
+  return {code, std::string(doing) + " '" + path.string() +
+                    "': " + std::generic_category().message(number)};
 }
 
 Result<std::string> read_file(const fs::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return errno_error(errno, "cannot read", path);
   std::string bytes;
-  struct stat facts {};
-  if (::fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode)) bytes.reserve(static_cast<std::size_t>(facts.st_size));
+  struct stat facts{};
+  if (::fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode))
+    bytes.reserve(static_cast<std::size_t>(facts.st_size));
   char buffer[65536];
   while (true) {
     const ssize_t got = ::read(fd, buffer, sizeof buffer);
@@ -105,15 +118,18 @@ Result<void> make_dirs(const fs::path& path) {
   if (path.has_parent_path() && path.parent_path() != path) {
     if (auto parents = make_dirs(path.parent_path()); !parents) return parents;
   }
-  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return errno_error(errno, "cannot create the folder", path);
-  if (!fs::is_directory(path, problem)) return errno_error(ENOTDIR, "cannot create the folder", path);
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+    return errno_error(errno, "cannot create the folder", path);
+  if (!fs::is_directory(path, problem))
+    return errno_error(ENOTDIR, "cannot create the folder", path);
   return {};
 }
 
 Result<TempDir> TempDir::create(const fs::path& parent, std::string_view prefix) {
   if (auto made = make_dirs(parent); !made) return made.error();
   std::string name = (parent / (std::string(prefix) + ".XXXXXX")).string();
-  if (::mkdtemp(name.data()) == nullptr) return errno_error(errno, "cannot create a folder in", parent);
+  if (::mkdtemp(name.data()) == nullptr)
+    return errno_error(errno, "cannot create a folder in", parent);
   return TempDir(fs::path(name));
 }
 
@@ -130,7 +146,8 @@ Result<FileLock> FileLock::acquire(const fs::path& path, std::string_view what) 
     const int number = errno;
     ::close(fd);
     if (number == EWOULDBLOCK) {
-      return failed_precondition(std::string(what) + " is in use by another process (lock '" + path.string() + "' is held)");
+      return failed_precondition(std::string(what) + " is in use by another process (lock '" +
+                                 path.string() + "' is held)");
     }
     return errno_error(number, "cannot lock", path);
   }

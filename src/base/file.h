@@ -9,11 +9,13 @@
 namespace slipway {
 
 Result<std::string> read_file(const std::filesystem::path& path);
-// Temporary file beside the target, fsync, rename, fsync of the folder. Fault points file.{tmp_partial,tmp_full,after_rename}.
+// Temporary file beside the target, fsync, rename, fsync of the folder. Fault points
+// file.{tmp_partial,tmp_full,after_rename}.
 Result<void> write_file_atomic(const std::filesystem::path& path, std::string_view bytes);
-Result<void> make_dirs(const std::filesystem::path& path);  // mode 0700 for what it makes
+Result<void> make_dirs(const std::filesystem::path& path);   // mode 0700 for what it makes
 Result<void> fsync_path(const std::filesystem::path& path);  // of a file or a folder
-Result<void> rename_durable(const std::filesystem::path& from, const std::filesystem::path& to);  // rename + fsync of the folder
+Result<void> rename_durable(const std::filesystem::path& from,
+                            const std::filesystem::path& to);  // rename + fsync of the folder
 
 // A folder that is removed with everything in it when this object goes.
 class TempDir {
@@ -43,7 +45,8 @@ class FileLock {
   int fd_;
 };
 
-// Error from errno, with the code that fits (ENOENT not_found, ENOSPC resource_exhausted, EACCES permission_denied …).
+// Error from errno, with the code that fits (ENOENT not_found, ENOSPC resource_exhausted, EACCES
+// permission_denied …).
 Error errno_error(int number, std::string_view doing, const std::filesystem::path& path);
 
 }  // namespace slipway

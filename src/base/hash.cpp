@@ -54,7 +54,8 @@ Result<std::string> sha256_file_hex(const std::filesystem::path& path) {
   Sha256 hash;
   std::vector<char> buffer(1 << 20);
   std::size_t got = 0;
-  while ((got = std::fread(buffer.data(), 1, buffer.size(), file)) > 0) hash.update({buffer.data(), got});
+  while ((got = std::fread(buffer.data(), 1, buffer.size(), file)) > 0)
+    hash.update({buffer.data(), got});
   const bool failed = std::ferror(file) != 0;
   const int number = errno;
   std::fclose(file);
@@ -80,12 +81,15 @@ Result<std::string> from_hex(std::string_view hex) {
     if (c >= 'A' && c <= 'F') return c - 'A' + 10;
     return -1;
   };
-  if (hex.size() % 2 != 0) return invalid_argument("a hexadecimal text has an even number of characters, this has " + std::to_string(hex.size()));
+  if (hex.size() % 2 != 0)
+    return invalid_argument("a hexadecimal text has an even number of characters, this has " +
+                            std::to_string(hex.size()));
   std::string bytes;
   for (std::size_t i = 0; i < hex.size(); i += 2) {
     const int high = digit(hex[i]);
     const int low = digit(hex[i + 1]);
-    if (high < 0 || low < 0) return invalid_argument("'" + std::string(hex.substr(i, 2)) + "' is not hexadecimal");
+    if (high < 0 || low < 0)
+      return invalid_argument("'" + std::string(hex.substr(i, 2)) + "' is not hexadecimal");
     bytes += static_cast<char>(high * 16 + low);
   }
   return bytes;
@@ -93,16 +97,20 @@ Result<std::string> from_hex(std::string_view hex) {
 
 std::string to_base64(std::string_view bytes) {
   std::string text((bytes.size() + 2) / 3 * 4, '\0');
-  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), reinterpret_cast<const unsigned char*>(bytes.data()),
+  EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                  reinterpret_cast<const unsigned char*>(bytes.data()),
                   static_cast<int>(bytes.size()));
   return text;
 }
 
 Result<std::string> from_base64(std::string_view text) {
-  if (text.size() % 4 != 0) return invalid_argument("a base64 text has a multiple of four characters, this has " + std::to_string(text.size()));
+  if (text.size() % 4 != 0)
+    return invalid_argument("a base64 text has a multiple of four characters, this has " +
+                            std::to_string(text.size()));
   std::string bytes(text.size() / 4 * 3, '\0');
   const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+                                   reinterpret_cast<const unsigned char*>(text.data()),
+                                   static_cast<int>(text.size()));
   if (size < 0) return invalid_argument("the text is not base64");
   std::size_t padding = 0;
   while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
@@ -111,7 +119,8 @@ Result<std::string> from_base64(std::string_view text) {
 }
 
 std::uint32_t crc32(std::string_view bytes, std::uint32_t seed) {
-  return static_cast<std::uint32_t>(::crc32_z(seed, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+  return static_cast<std::uint32_t>(
+      ::crc32_z(seed, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 std::uint64_t hash64(std::string_view bytes, std::uint64_t seed) {

@@ -37,7 +37,9 @@ std::string to_hex(std::span<const std::uint8_t> bytes);
 Result<std::string> from_hex(std::string_view hex);  // bytes
 std::string to_base64(std::string_view bytes);
 Result<std::string> from_base64(std::string_view text);
-std::uint32_t crc32(std::string_view bytes, std::uint32_t seed = 0);  // zlib's polynomial; for torn-write detection only
-std::uint64_t hash64(std::string_view bytes, std::uint64_t seed = 0);  // stable across platforms and versions
+std::uint32_t crc32(std::string_view bytes,
+                    std::uint32_t seed = 0);  // zlib's polynomial; for torn-write detection only
+std::uint64_t hash64(std::string_view bytes,
+                     std::uint64_t seed = 0);  // stable across platforms and versions
 
 }  // namespace slipway

@@ -33,18 +33,23 @@ bool too_deep(std::string_view text) {
 }  // namespace
 
 Result<Json> parse_json(std::string_view text, std::string_view what) {
-  if (too_deep(text)) return invalid_argument(std::string(what) + " is nested more than " + std::to_string(kMaxDepth) + " deep");
+  if (too_deep(text))
+    return invalid_argument(std::string(what) + " is nested more than " +
+                            std::to_string(kMaxDepth) + " deep");
   try {
     return Json::parse(text);
   } catch (const Json::exception& problem) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: …": the id helps nobody.
     std::string_view message = problem.what();
-    if (const auto end = message.find("] "); end != std::string_view::npos) message.remove_prefix(end + 2);
+    if (const auto end = message.find("] "); end != std::string_view::npos)
+      message.remove_prefix(end + 2);
     return invalid_argument(std::string(what) + " is malformed: " + std::string(message));
   }
 }
 
-std::string canonical(const Json& value) { return value.dump(-1, ' ', false, Json::error_handler_t::replace); }
+std::string canonical(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 Json json_number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 

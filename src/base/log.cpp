@@ -12,8 +12,10 @@
 namespace slipway::log {
 namespace {
 
-std::atomic<Level> g_level{Level::info};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
-std::atomic<bool> g_text{false};          // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
+std::atomic<Level> g_level{
+    Level::info};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
+std::atomic<bool> g_text{
+    false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
 
 spdlog::logger& sink() {
   static spdlog::logger logger = [] {
@@ -39,7 +41,8 @@ void write(Level level, std::string_view name, std::string_view event, Fields fi
   const std::string time = format_time(SystemClock().now());
   if (g_text) {
     std::string line = fmt::format("{} {:5} {}", time, name, event);
-    for (const Field& field : fields) line += fmt::format(" {}={}", field.name, dump(to_json(field.value)));
+    for (const Field& field : fields)
+      line += fmt::format(" {}={}", field.name, dump(to_json(field.value)));
     sink().info("{}", line);
     return;
   }

@@ -1,6 +1,7 @@
 // Structured logs: one event a line, constant text, facts as fields.
 //   log::info("model loaded", {{"model", name}, {"load_ms", ms}});
-// JSON lines on stderr by default; `text` on a terminal. Control characters are escaped. Thread-safe.
+// JSON lines on stderr by default; `text` on a terminal. Control characters are escaped.
+// Thread-safe.
 #pragma once
 #include <initializer_list>
 #include <nlohmann/json_fwd.hpp>

@@ -16,7 +16,8 @@ namespace slipway {
 
 int default_threads() {
   static const int threads = [] {
-    if (const char* wanted = std::getenv("SLIPWAY_THREADS"); wanted != nullptr) {  // NOLINT(concurrency-mt-unsafe): first use
+    if (const char* wanted = std::getenv("SLIPWAY_THREADS");
+        wanted != nullptr) {  // NOLINT(concurrency-mt-unsafe): first use
       if (const int count = std::atoi(wanted); count > 0) return count;
     }
     cpu_set_t set;
@@ -27,12 +28,16 @@ int default_threads() {
   return threads;
 }
 
-void parallel_for(std::size_t count, std::size_t grain, const std::function<void(std::size_t, std::size_t)>& body, int threads) {
+void parallel_for(std::size_t count, std::size_t grain,
+                  const std::function<void(std::size_t, std::size_t)>& body, int threads) {
   if (count == 0) return;
   grain = std::max<std::size_t>(grain, 1);
   const std::size_t chunks = (count + grain - 1) / grain;
-  const std::size_t workers = std::min<std::size_t>(chunks, static_cast<std::size_t>(threads > 0 ? threads : default_threads()));
-  const auto run_chunk = [&](std::size_t chunk) { body(chunk * grain, std::min(count, (chunk + 1) * grain)); };
+  const std::size_t workers = std::min<std::size_t>(
+      chunks, static_cast<std::size_t>(threads > 0 ? threads : default_threads()));
+  const auto run_chunk = [&](std::size_t chunk) {
+    body(chunk * grain, std::min(count, (chunk + 1) * grain));
+  };
   if (workers <= 1) {
     for (std::size_t chunk = 0; chunk < chunks; ++chunk) run_chunk(chunk);
     return;
@@ -84,7 +89,8 @@ struct WorkerPool::Impl {
 };
 
 WorkerPool::WorkerPool(int threads) : impl_(std::make_unique<Impl>()) {
-  for (int i = 0; i < std::max(1, threads); ++i) impl_->threads.emplace_back([this] { impl_->work(); });
+  for (int i = 0; i < std::max(1, threads); ++i)
+    impl_->threads.emplace_back([this] { impl_->work(); });
 }
 
 WorkerPool::~WorkerPool() {

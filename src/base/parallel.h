@@ -1,5 +1,6 @@
-// Work on all cores. parallel_for runs body(begin, end) over [0, count) in chunks; the split depends only on count
-// and grain, never on the number of threads, so reductions over chunks in order give the same bits on any machine.
+// Work on all cores. parallel_for runs body(begin, end) over [0, count) in chunks; the split
+// depends only on count and grain, never on the number of threads, so reductions over chunks in
+// order give the same bits on any machine.
 #pragma once
 #include <cstddef>
 #include <functional>
@@ -10,7 +11,8 @@ namespace slipway {
 // Threads to use: SLIPWAY_THREADS, else the processors this process may run on.
 int default_threads();
 
-void parallel_for(std::size_t count, std::size_t grain, const std::function<void(std::size_t begin, std::size_t end)>& body,
+void parallel_for(std::size_t count, std::size_t grain,
+                  const std::function<void(std::size_t begin, std::size_t end)>& body,
                   int threads = 0);
 
 // A fixed set of threads with one queue. Destruction finishes what is queued.

@@ -43,17 +43,33 @@ struct Error {
   Error at(std::string_view place) const { return {code, std::string(place) + ": " + message}; }
 };
 
-inline Error invalid_argument(std::string message) { return {Code::invalid_argument, std::move(message)}; }
-inline Error unauthenticated(std::string message) { return {Code::unauthenticated, std::move(message)}; }
-inline Error permission_denied(std::string message) { return {Code::permission_denied, std::move(message)}; }
+inline Error invalid_argument(std::string message) {
+  return {Code::invalid_argument, std::move(message)};
+}
+inline Error unauthenticated(std::string message) {
+  return {Code::unauthenticated, std::move(message)};
+}
+inline Error permission_denied(std::string message) {
+  return {Code::permission_denied, std::move(message)};
+}
 inline Error not_found(std::string message) { return {Code::not_found, std::move(message)}; }
-inline Error already_exists(std::string message) { return {Code::already_exists, std::move(message)}; }
-inline Error failed_precondition(std::string message) { return {Code::failed_precondition, std::move(message)}; }
-inline Error resource_exhausted(std::string message) { return {Code::resource_exhausted, std::move(message)}; }
+inline Error already_exists(std::string message) {
+  return {Code::already_exists, std::move(message)};
+}
+inline Error failed_precondition(std::string message) {
+  return {Code::failed_precondition, std::move(message)};
+}
+inline Error resource_exhausted(std::string message) {
+  return {Code::resource_exhausted, std::move(message)};
+}
 inline Error unavailable(std::string message) { return {Code::unavailable, std::move(message)}; }
 inline Error cancelled(std::string message) { return {Code::cancelled, std::move(message)}; }
-inline Error deadline_exceeded(std::string message) { return {Code::deadline_exceeded, std::move(message)}; }
-inline Error unimplemented(std::string message) { return {Code::unimplemented, std::move(message)}; }
+inline Error deadline_exceeded(std::string message) {
+  return {Code::deadline_exceeded, std::move(message)};
+}
+inline Error unimplemented(std::string message) {
+  return {Code::unimplemented, std::move(message)};
+}
 inline Error data_loss(std::string message) { return {Code::data_loss, std::move(message)}; }
 inline Error internal(std::string message) { return {Code::internal, std::move(message)}; }
 
@@ -61,12 +77,16 @@ template <class T>
 class [[nodiscard]] Result {
  public:
   using value_type = T;
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}         // NOLINT(google-explicit-constructor)
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}     // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
   template <class U>
     requires(std::is_convertible_v<U &&, T> && !std::is_same_v<std::decay_t<U>, Result> &&
              !std::is_same_v<std::decay_t<U>, Error> && !std::is_same_v<std::decay_t<U>, T>)
-  Result(U&& value) : state_(std::in_place_index<0>, std::forward<U>(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(U&& value)
+      : state_(std::in_place_index<0>, std::forward<U>(value)) {
+  }  // NOLINT(google-explicit-constructor)
 
   bool has_value() const { return state_.index() == 0; }
   explicit operator bool() const { return has_value(); }
@@ -90,7 +110,8 @@ class [[nodiscard]] Result<void> {
  public:
   using value_type = void;
   Result() = default;
-  Result(Error error) : failed_(true), error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : failed_(true), error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
   bool has_value() const { return !failed_; }
   explicit operator bool() const { return has_value(); }
   const Error& error() const { return error_; }

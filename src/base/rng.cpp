@@ -40,7 +40,8 @@ double Rng::uniform() { return static_cast<double>((*this)() >> 11) * 0x1.0p-53;
 double Rng::uniform(double low, double high) { return low + (high - low) * uniform(); }
 
 std::uint64_t Rng::below(std::uint64_t bound) {
-  const std::uint64_t limit = max() - max() % bound;  // draws at or above it would favour small values
+  const std::uint64_t limit =
+      max() - max() % bound;  // draws at or above it would favour small values
   std::uint64_t draw = (*this)();
   while (draw >= limit) draw = (*this)();
   return draw % bound;

@@ -1,5 +1,6 @@
-// Seeded randomness with the same draws on every platform (the standard distributions differ between libraries).
-// xoshiro256**: D. Blackman, S. Vigna, "Scrambled linear pseudorandom number generators" (2018); seeded by splitmix64.
+// Seeded randomness with the same draws on every platform (the standard distributions differ
+// between libraries). xoshiro256**: D. Blackman, S. Vigna, "Scrambled linear pseudorandom number
+// generators" (2018); seeded by splitmix64.
 //   Rng rng(seed); Rng trial = rng.child("trial", 7);   // independent of how much rng was used
 // Not thread-safe: give each thread a child.
 #pragma once

@@ -35,21 +35,27 @@ std::string at(const std::string& name, const YAML::Mark& mark) {
   return name + ":" + std::to_string(mark.line + 1) + ":" + std::to_string(mark.column + 1);
 }
 
-// YAML 1.2 core schema: only true/false, null, and plain numbers are not text. "yes", "NO" and "1_000" stay text.
+// YAML 1.2 core schema: only true/false, null, and plain numbers are not text. "yes", "NO" and
+// "1_000" stay text.
 Json scalar(const YAML::Node& node) {
   const std::string& text = node.Scalar();
   if (node.Tag() == "!") return text;  // quoted
   if (text == "true" || text == "True" || text == "TRUE") return true;
   if (text == "false" || text == "False" || text == "FALSE") return false;
-  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL") return nullptr;
+  if (text.empty() || text == "~" || text == "null" || text == "Null" || text == "NULL")
+    return nullptr;
   const char* begin = text.data() + (text[0] == '+' ? 1 : 0);
   const char* end = text.data() + text.size();
-  const bool leading_zero = text.size() > 1 && text[0] == '0' && text.find_first_not_of("0123456789") == std::string::npos;
+  const bool leading_zero = text.size() > 1 && text[0] == '0' &&
+                            text.find_first_not_of("0123456789") == std::string::npos;
   std::int64_t whole = 0;
-  if (const auto r = std::from_chars(begin, end, whole); r.ec == std::errc{} && r.ptr == end && !leading_zero) return whole;
+  if (const auto r = std::from_chars(begin, end, whole);
+      r.ec == std::errc{} && r.ptr == end && !leading_zero)
+    return whole;
   double real = 0;
   if (const auto r = std::from_chars(begin, end, real);
-      r.ec == std::errc{} && r.ptr == end && !leading_zero && text.find_first_of("0123456789") != std::string::npos) {
+      r.ec == std::errc{} && r.ptr == end && !leading_zero &&
+      text.find_first_of("0123456789") != std::string::npos) {
     return real;
   }
   return text;
@@ -61,13 +67,20 @@ struct Converter {
   int nodes = 0;
 
   Result<Json> convert(const YAML::Node& node, const std::string& pointer, int depth) {
-    if (depth > kMaxDepth) return invalid_argument(at(name, node.Mark()) + ": nested more than " + std::to_string(kMaxDepth) + " deep");
-    if (++nodes > kMaxNodes) return invalid_argument(name + ": more than " + std::to_string(kMaxNodes) + " values; are aliases expanding?");
-    if (!node.Mark().is_null()) marks.try_emplace(pointer, node.Mark().line + 1, node.Mark().column + 1);
+    if (depth > kMaxDepth)
+      return invalid_argument(at(name, node.Mark()) + ": nested more than " +
+                              std::to_string(kMaxDepth) + " deep");
+    if (++nodes > kMaxNodes)
+      return invalid_argument(name + ": more than " + std::to_string(kMaxNodes) +
+                              " values; are aliases expanding?");
+    if (!node.Mark().is_null())
+      marks.try_emplace(pointer, node.Mark().line + 1, node.Mark().column + 1);
     switch (node.Type()) {
       case YAML::NodeType::Null:
-      case YAML::NodeType::Undefined: return Json(nullptr);
-      case YAML::NodeType::Scalar: return scalar(node);
+      case YAML::NodeType::Undefined:
+        return Json(nullptr);
+      case YAML::NodeType::Scalar:
+        return scalar(node);
       case YAML::NodeType::Sequence: {
         Json list = Json::array();
         for (std::size_t i = 0; i < node.size(); ++i) {
@@ -80,9 +93,12 @@ struct Converter {
       case YAML::NodeType::Map: {
         Json object = Json::object();
         for (const auto& entry : node) {
-          if (!entry.first.IsScalar()) return invalid_argument(at(name, entry.first.Mark()) + ": a key has to be text");
+          if (!entry.first.IsScalar())
+            return invalid_argument(at(name, entry.first.Mark()) + ": a key has to be text");
           const std::string& key = entry.first.Scalar();
-          if (object.contains(key)) return invalid_argument(at(name, entry.first.Mark()) + ": the key '" + key + "' stands here twice");
+          if (object.contains(key))
+            return invalid_argument(at(name, entry.first.Mark()) + ": the key '" + key +
+                                    "' stands here twice");
           const std::string child = pointer + "/" + escape(key);
           marks[child] = {entry.first.Mark().line + 1, entry.first.Mark().column + 1};
           auto value = convert(entry.second, child, depth + 1);
@@ -129,7 +145,8 @@ Result<SpecDocument> SpecDocument::parse(std::string_view text, const std::strin
     if (!root) return root.error();
     document.root_ = std::move(*root);
   } catch (const YAML::Exception& problem) {
-    return invalid_argument((problem.mark.is_null() ? name : at(name, problem.mark)) + ": " + problem.msg);
+    return invalid_argument((problem.mark.is_null() ? name : at(name, problem.mark)) + ": " +
+                            problem.msg);
   }
   return document;
 }
@@ -144,7 +161,8 @@ SpecDocument SpecDocument::from_json(Json value, const std::string& name) {
 std::string SpecDocument::place(const std::string& pointer) const {
   for (std::string here = pointer;; here.resize(here.rfind('/'))) {
     if (const auto mark = marks_.find(here); mark != marks_.end()) {
-      return name_ + ":" + std::to_string(mark->second.first) + ":" + std::to_string(mark->second.second);
+      return name_ + ":" + std::to_string(mark->second.first) + ":" +
+             std::to_string(mark->second.second);
     }
     if (here.empty()) break;
   }
@@ -154,15 +172,19 @@ std::string SpecDocument::place(const std::string& pointer) const {
 SpecReader::SpecReader(const SpecDocument& document) : SpecReader(document, "") {}
 
 SpecReader::SpecReader(const SpecDocument& document, std::string pointer)
-    : SpecReader(std::shared_ptr<const SpecDocument>(&document, [](const SpecDocument*) {}), std::move(pointer)) {}
+    : SpecReader(std::shared_ptr<const SpecDocument>(&document, [](const SpecDocument*) {}),
+                 std::move(pointer)) {}
 
 SpecReader::SpecReader(std::shared_ptr<const SpecDocument> document, std::string pointer)
-    : document_(std::move(document)), pointer_(std::move(pointer)), problems_(std::make_shared<std::vector<std::string>>()) {
+    : document_(std::move(document)),
+      pointer_(std::move(pointer)),
+      problems_(std::make_shared<std::vector<std::string>>()) {
   static const Json kNothing = Json::object();
   const Json::json_pointer where(pointer_);
   value_ = document_->root().contains(where) ? &document_->root().at(where) : &kNothing;
   if (!value_->is_object()) {
-    if (!value_->is_null()) problem("", std::string("expected a mapping of keys, found ") + shown(*value_));
+    if (!value_->is_null())
+      problem("", std::string("expected a mapping of keys, found ") + shown(*value_));
     value_ = &kNothing;
   }
 }
@@ -182,7 +204,9 @@ std::vector<std::string> SpecReader::keys() const {
 
 std::string SpecReader::place() const { return document_->place(pointer_); }
 
-std::string SpecReader::place(std::string_view key) const { return document_->place(pointer_ + "/" + escape(key)); }
+std::string SpecReader::place(std::string_view key) const {
+  return document_->place(pointer_ + "/" + escape(key));
+}
 
 void SpecReader::problem(std::string_view key, const std::string& message) {
   problems_->push_back((key.empty() ? place() : place(key)) + ": " + message);
@@ -222,7 +246,8 @@ std::int64_t SpecReader::integer(std::string_view key, std::int64_t otherwise) {
   const Json* value = find(key);
   if (value == nullptr) return otherwise;
   if (value->is_number_integer()) return value->get<std::int64_t>();
-  if (value->is_number_float() && std::floor(value->get<double>()) == value->get<double>() && std::abs(value->get<double>()) < 9e15) {
+  if (value->is_number_float() && std::floor(value->get<double>()) == value->get<double>() &&
+      std::abs(value->get<double>()) < 9e15) {
     return static_cast<std::int64_t>(value->get<double>());
   }
   problem(key, "'" + std::string(key) + "' has to be a whole number, found " + shown(*value));
@@ -249,7 +274,8 @@ Duration SpecReader::duration(std::string_view key, Duration otherwise) {
   const Json* value = find(key);
   if (value == nullptr) return otherwise;
   auto parsed = value->is_string() ? parse_duration(value->get<std::string>())
-                                   : Result<Duration>(invalid_argument(shown(*value) + " has no unit; write 30s, 15m, 6h or 7d"));
+                                   : Result<Duration>(invalid_argument(
+                                         shown(*value) + " has no unit; write 30s, 15m, 6h or 7d"));
   if (parsed) return *parsed;
   problem(key, "'" + std::string(key) + "': " + parsed.error().message);
   return otherwise;
@@ -267,7 +293,8 @@ std::vector<std::string> SpecReader::texts(std::string_view key) {
       } else if (item.is_number()) {
         items.push_back(item.dump());
       } else {
-        problem(key, "'" + std::string(key) + "' has to be a list of texts, found " + shown(item) + " in it");
+        problem(key, "'" + std::string(key) + "' has to be a list of texts, found " + shown(item) +
+                         " in it");
       }
     }
     return items;
@@ -281,13 +308,16 @@ Json SpecReader::json(std::string_view key) {
   return value == nullptr ? Json(nullptr) : *value;
 }
 
-std::string SpecReader::one_of(std::string_view key, const std::vector<std::string>& allowed, std::string otherwise) {
+std::string SpecReader::one_of(std::string_view key, const std::vector<std::string>& allowed,
+                               std::string otherwise) {
   const std::string word = text(key, otherwise);
-  if (word == otherwise || std::find(allowed.begin(), allowed.end(), word) != allowed.end()) return word;
+  if (word == otherwise || std::find(allowed.begin(), allowed.end(), word) != allowed.end())
+    return word;
   std::string list;
   for (const std::string& option : allowed) list += (list.empty() ? "" : ", ") + option;
   const auto near = nearest(word, allowed);
-  problem(key, "'" + word + "' is not a value of '" + std::string(key) + "'" + (near ? "; did you mean '" + *near + "'?" : "") + " (one of " + list + ")");
+  problem(key, "'" + word + "' is not a value of '" + std::string(key) + "'" +
+                   (near ? "; did you mean '" + *near + "'?" : "") + " (one of " + list + ")");
   return otherwise;
 }
 
@@ -339,7 +369,8 @@ void SpecReader::close() {
     const auto near = nearest(key, asked_);
     std::string list;
     for (const std::string& option : asked_) list += (list.empty() ? "" : ", ") + option;
-    problem(key, "unknown key '" + key + "'" + (near ? "; did you mean '" + *near + "'?" : "") + " (known: " + list + ")");
+    problem(key, "unknown key '" + key + "'" + (near ? "; did you mean '" + *near + "'?" : "") +
+                     " (known: " + list + ")");
   }
 }
 
@@ -354,7 +385,8 @@ Result<void> SpecReader::finish() {
   return invalid_argument(all);
 }
 
-std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates) {
+std::optional<std::string> nearest(std::string_view word,
+                                   const std::vector<std::string>& candidates) {
   // Damerau-Levenshtein distance with adjacent swaps (optimal string alignment).
   const auto distance = [](std::string_view a, std::string_view b) {
     std::vector<std::size_t> before(b.size() + 1);
@@ -364,8 +396,10 @@ std::optional<std::string> nearest(std::string_view word, const std::vector<std:
     for (std::size_t i = 1; i <= a.size(); ++i) {
       current[0] = i;
       for (std::size_t j = 1; j <= b.size(); ++j) {
-        current[j] = std::min({previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) current[j] = std::min(current[j], before[j - 2] + 1);
+        current[j] = std::min({previous[j] + 1, current[j - 1] + 1,
+                               previous[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+        if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+          current[j] = std::min(current[j], before[j - 2] + 1);
       }
       std::swap(before, previous);
       std::swap(previous, current);

@@ -44,7 +44,8 @@ int wait_for(const Context& ctx, pid_t child) {
 
 }  // namespace
 
-Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const std::filesystem::path& home, const std::string& server_url) {
+Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
+                              const std::filesystem::path& home, const std::string& server_url) {
   std::error_code problem;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
   if (problem) return internal("this program cannot find itself: " + problem.message());
@@ -52,11 +53,23 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const st
   if (auto made = make_dirs(log_folder); !made) return made.error();
   const auto log_file = log_folder / (job.id + ".log");
 
-  std::vector<std::string> arguments = {program.string(), "--home", home.string(), "run", job.payload.value("file", ""), "--json",
-                                        "--reason", job.payload.value("reason", "a job"), "--actor", "slipway", "--server", server_url};
+  std::vector<std::string> arguments = {program.string(),
+                                        "--home",
+                                        home.string(),
+                                        "run",
+                                        job.payload.value("file", ""),
+                                        "--json",
+                                        "--reason",
+                                        job.payload.value("reason", "a job"),
+                                        "--actor",
+                                        "slipway",
+                                        "--server",
+                                        server_url};
   const Json params = job.payload.value("params", Json::object());
   for (const auto& [name, value] : params.items()) {
-    arguments.insert(arguments.end(), {"--param", name + "=" + (value.is_string() ? value.get<std::string>() : value.dump())});
+    arguments.insert(
+        arguments.end(),
+        {"--param", name + "=" + (value.is_string() ? value.get<std::string>() : value.dump())});
   }
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -65,7 +78,8 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const st
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_file.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log_file.c_str(),
+                                   O_WRONLY | O_CREAT | O_TRUNC, 0600);
   posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
@@ -75,7 +89,8 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const st
   posix_spawnattr_setpgroup(&attributes, 0);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   pid_t child = 0;
-  const int spawned = posix_spawn(&child, program.c_str(), &actions, &attributes, argv.data(), environ);
+  const int spawned =
+      posix_spawn(&child, program.c_str(), &actions, &attributes, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (spawned != 0) return errno_error(spawned, "cannot start", program);
@@ -84,7 +99,8 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const st
   if (auto wanted = ctx.check(); !wanted) return wanted.error();
   const int exit = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (exit == 0 || exit == kExitNo) return Json{{"passed", exit == 0}, {"log", log_file.string()}};
-  const Error error = internal("the pipeline ended with exit code " + std::to_string(exit) + ": " + last_lines(log_file, 600));
+  const Error error = internal("the pipeline ended with exit code " + std::to_string(exit) + ": " +
+                               last_lines(log_file, 600));
   return exit == 2 || exit == 3 ? Error{Code::invalid_argument, error.message} : error;
 }
 

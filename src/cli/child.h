@@ -1,4 +1,5 @@
-// Pipeline runs as processes of their own, so that training shares no memory and no fate with serving.
+// Pipeline runs as processes of their own, so that training shares no memory and no fate with
+// serving.
 #pragma once
 #include <filesystem>
 
@@ -8,8 +9,9 @@
 
 namespace slipway::cli {
 
-// Runs `slipway run` for a job {"file", "params", "reason"} and waits. Output goes to log_folder/<job>.log. A gate that
-// refuses is a result, not an error.
-Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job, const std::filesystem::path& home, const std::string& server_url);
+// Runs `slipway run` for a job {"file", "params", "reason"} and waits. Output goes to
+// log_folder/<job>.log. A gate that refuses is a result, not an error.
+Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
+                              const std::filesystem::path& home, const std::string& server_url);
 
 }  // namespace slipway::cli

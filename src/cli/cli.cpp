@@ -35,17 +35,20 @@ void watch_signals() {
   }).detach();
 }
 
-// XGBoost's threads spin while they wait, unless OpenMP's library finds this in the environment when it is loaded, which
-// is before main: programs that train start themselves once more with it.
+// XGBoost's threads spin while they wait, unless OpenMP's library finds this in the environment
+// when it is loaded, which is before main: programs that train start themselves once more with it.
 void wait_passively(int argc, char** argv) {
   constexpr const char* kPolicy = "OMP_WAIT_POLICY";
   if (std::getenv(kPolicy) != nullptr) return;  // NOLINT(concurrency-mt-unsafe): before any thread
   setenv(kPolicy, "passive", 0);                // NOLINT(concurrency-mt-unsafe): before any thread
-  const bool trains = std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string_view(word) == "run"; });
+  const bool trains = std::any_of(argv + 1, argv + argc,
+                                  [](const char* word) { return std::string_view(word) == "run"; });
   if (trains) execv("/proc/self/exe", argv);  // comes back only when it cannot
 }
 
-std::string painted(const std::string& text, const char* colour) { return colours() ? colour + text + "\033[0m" : text; }
+std::string painted(const std::string& text, const char* colour) {
+  return colours() ? colour + text + "\033[0m" : text;
+}
 
 std::size_t shown_width(const std::string& text) {
   std::size_t width = 0;
@@ -75,12 +78,15 @@ Context interruptible_context(const std::string& actor) {
   Context context;
   context.stop = stop_source().get_token();
   const char* user = std::getenv("USER");  // NOLINT(concurrency-mt-unsafe): read once, at start
-  context.principal.name = !actor.empty() ? actor : user != nullptr && *user != '\0' ? user : "local";
+  context.principal.name = !actor.empty()                     ? actor
+                           : user != nullptr && *user != '\0' ? user
+                                                              : "local";
   return context;
 }
 
 bool colours() {
-  static const bool wanted = isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe)
+  static const bool wanted = isatty(STDOUT_FILENO) == 1 &&
+                             std::getenv("NO_COLOR") == nullptr;  // NOLINT(concurrency-mt-unsafe)
   return wanted;
 }
 
@@ -91,7 +97,8 @@ std::string dim(const std::string& text) { return painted(text, "\033[2m"); }
 void TextTable::print() const {
   std::vector<std::size_t> widths(rows_[0].size(), 0);
   for (const auto& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], shown_width(row[i]));
+    for (std::size_t i = 0; i < row.size(); ++i)
+      widths[i] = std::max(widths[i], shown_width(row[i]));
   }
   for (std::size_t r = 0; r < rows_.size(); ++r) {
     std::string line;
@@ -111,13 +118,20 @@ int main(int argc, char** argv) {
   log::set_level(log::Level::warn);
 
   Globals globals;
-  CLI::App app{"slipway takes raw data to a served, watched and governed model, and hauls the model back for retraining when the world changes."};
+  CLI::App app{
+      "slipway takes raw data to a served, watched and governed model, and hauls the model back "
+      "for retraining when the world changes."};
   app.name("slipway");
-  app.footer("Exit codes: 0 done; 1 internal; 2 wrong input; 3 not found; 4 conflict; 5 not allowed; 6 busy or too late;\n"
-             "7 it ran, and the answer is no; 130 cancelled.\nExample: slipway run examples/flights/pipeline.yaml && slipway up");
+  app.footer(
+      "Exit codes: 0 done; 1 internal; 2 wrong input; 3 not found; 4 conflict; 5 not allowed; 6 "
+      "busy or too late;\n"
+      "7 it ran, and the answer is no; 130 cancelled.\nExample: slipway run "
+      "examples/flights/pipeline.yaml && slipway up");
   app.require_subcommand(1);
   app.set_version_flag("--version", "slipway 0.1.0");
-  app.add_option("--home", globals.home, "Folder that holds everything slipway stores")->envname("SLIPWAY_HOME")->capture_default_str();
+  app.add_option("--home", globals.home, "Folder that holds everything slipway stores")
+      ->envname("SLIPWAY_HOME")
+      ->capture_default_str();
   app.fallthrough();
   add_run(app, globals);
   add_up(app, globals);

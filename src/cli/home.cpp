@@ -8,19 +8,23 @@ namespace slipway::cli {
 // References out of the bundles in the blob store, kept once read.
 class BundleReferences final : public monitoring::References {
  public:
-  BundleReferences(const serving::DeploymentStore& deployments, const registry::Registry& registry, const blob::Store& blobs)
+  BundleReferences(const serving::DeploymentStore& deployments, const registry::Registry& registry,
+                   const blob::Store& blobs)
       : deployments_(deployments), registry_(registry), blobs_(blobs) {}
 
-  Result<std::shared_ptr<const monitoring::Reference>> find(const std::string& name, std::int64_t version) override {
+  Result<std::shared_ptr<const monitoring::Reference>> find(const std::string& name,
+                                                            std::int64_t version) override {
     auto deployment = deployments_.get(name);
     if (!deployment) return deployment.error();
     auto found = registry_.version(deployment->model.empty() ? name : deployment->model, version);
     if (!found) {
-      if (found.error().code == Code::not_found) return std::shared_ptr<const monitoring::Reference>();
+      if (found.error().code == Code::not_found)
+        return std::shared_ptr<const monitoring::Reference>();
       return found.error();
     }
     const std::scoped_lock lock(mutex_);
-    if (const auto known = by_digest_.find(found->digest); known != by_digest_.end()) return known->second;
+    if (const auto known = by_digest_.find(found->digest); known != by_digest_.end())
+      return known->second;
     auto reference = read(found->digest);
     if (!reference) return reference.error();
     by_digest_[found->digest] = *reference;
@@ -64,10 +68,13 @@ Result<void> keep(Result<std::unique_ptr<T>> opened, std::unique_ptr<T>& place) 
 
 }  // namespace
 
-Result<std::unique_ptr<Home>> Home::open(const std::filesystem::path& folder, const HomeOptions& options) {
+Result<std::unique_ptr<Home>> Home::open(const std::filesystem::path& folder,
+                                         const HomeOptions& options) {
   std::error_code problem;
   if (!options.create && !std::filesystem::exists(folder / "slipway.db", problem)) {
-    return not_found("there is no slipway home at '" + folder.string() + "': start with `slipway run PIPELINE` or `slipway up`, or name it with --home");
+    return not_found(
+        "there is no slipway home at '" + folder.string() +
+        "': start with `slipway run PIPELINE` or `slipway up`, or name it with --home");
   }
   if (auto made = make_dirs(folder); !made) return made.error().at("home folder");
   auto home = std::unique_ptr<Home>(new Home(std::filesystem::absolute(folder, problem)));
@@ -87,23 +94,38 @@ Result<void> Home::construct(const HomeOptions& options) {
   if (!policy) return policy.error();
   http_ = std::make_unique<net::HttpClient>(*policy, clock_);
   if (auto done = keep(jobs::Queue::open(*db_, clock_, ids_), queue_); !done) return done;
-  if (auto done = keep(audit::Log::open(*db_, folder_ / "keys", clock_), audit_); !done) return done;
-  if (auto done = keep(data::DatasetStore::open(*db_, *blobs_, *audit_, clock_), datasets_); !done) return done;
+  if (auto done = keep(audit::Log::open(*db_, folder_ / "keys", clock_), audit_); !done)
+    return done;
+  if (auto done = keep(data::DatasetStore::open(*db_, *blobs_, *audit_, clock_), datasets_); !done)
+    return done;
   if (auto done = keep(tracking::Tracking::open(*db_, clock_, ids_), tracking_); !done) return done;
-  if (auto done = keep(registry::Registry::open(*db_, *audit_, clock_), registry_); !done) return done;
-  if (auto done = keep(serving::DeploymentStore::open(*db_, *audit_, clock_), deployments_); !done) return done;
+  if (auto done = keep(registry::Registry::open(*db_, *audit_, clock_), registry_); !done)
+    return done;
+  if (auto done = keep(serving::DeploymentStore::open(*db_, *audit_, clock_), deployments_); !done)
+    return done;
   if (auto made = make_dirs(folder_ / "predictions"); !made) return made;
-  if (auto done = keep(serving::PredictionLog::open(folder_ / "predictions", {.read_only = !options.serving}), predictions_); !done) return done;
+  if (auto done = keep(
+          serving::PredictionLog::open(folder_ / "predictions", {.read_only = !options.serving}),
+          predictions_);
+      !done)
+    return done;
   traffic_ = std::make_unique<monitoring::PredictionTraffic>(*predictions_);
   webhooks_ = std::make_unique<monitoring::HttpWebhooks>(*http_);
   references_ = std::make_unique<BundleReferences>(*deployments_, *registry_, *blobs_);
   if (auto done = keep(feedback::LabelStore::open(*db_, clock_), labels_); !done) return done;
   loops_ = std::make_unique<feedback::LoopStore>(*db_);
-  loop_ = std::make_unique<feedback::Loop>(feedback::Loop::Parts{*db_, *audit_, *queue_, *registry_, *deployments_, *labels_, *loops_, *traffic_, clock_});
-  if (auto done = keep(monitoring::Monitor::open({*db_, *audit_, ids_, *traffic_, *labels_, *references_, *loop_, *webhooks_}), monitor_); !done) return done;
+  loop_ = std::make_unique<feedback::Loop>(feedback::Loop::Parts{
+      *db_, *audit_, *queue_, *registry_, *deployments_, *labels_, *loops_, *traffic_, clock_});
+  if (auto done = keep(monitoring::Monitor::open({*db_, *audit_, ids_, *traffic_, *labels_,
+                                                  *references_, *loop_, *webhooks_}),
+                       monitor_);
+      !done)
+    return done;
   if (auto done = keep(governance::Lineage::open(*db_, clock_), lineage_); !done) return done;
-  steps::add_step_kinds(kinds_, {*blobs_, *datasets_, *tracking_, *registry_, *deployments_, *monitor_, *labels_, *loops_, *lineage_, clock_, ids_, *traffic_});
-  return keep(pipeline::Engine::open({*db_, *blobs_, *audit_, clock_, ids_, folder_}, kinds_), engine_);
+  steps::add_step_kinds(kinds_, {*blobs_, *datasets_, *tracking_, *registry_, *deployments_,
+                                 *monitor_, *labels_, *loops_, *lineage_, clock_, ids_, *traffic_});
+  return keep(pipeline::Engine::open({*db_, *blobs_, *audit_, clock_, ids_, folder_}, kinds_),
+              engine_);
 }
 
 Home::~Home() = default;

@@ -1,5 +1,6 @@
-// A home folder with everything in it, constructed in the order of the layers and taken down in reverse: this is the map
-// of the program. Commands that work on a home without a server, and the server itself, start here.
+// A home folder with everything in it, constructed in the order of the layers and taken down in
+// reverse: this is the map of the program. Commands that work on a home without a server, and the
+// server itself, start here.
 //   auto home = Home::open(".slipway", {});
 //   home->registry()…
 #pragma once
@@ -30,8 +31,8 @@
 namespace slipway::cli {
 
 struct HomeOptions {
-  bool create = true;   // false: not_found when there is no home yet
-  bool serving = false; // this process writes the prediction log: one at a time
+  bool create = true;                      // false: not_found when there is no home yet
+  bool serving = false;                    // this process writes the prediction log: one at a time
   std::vector<std::string> webhook_hosts;  // net::EgressPolicy entries
 };
 
@@ -40,7 +41,8 @@ class BundleReferences;
 
 class Home {
  public:
-  static Result<std::unique_ptr<Home>> open(const std::filesystem::path& folder, const HomeOptions& options);
+  static Result<std::unique_ptr<Home>> open(const std::filesystem::path& folder,
+                                            const HomeOptions& options);
   ~Home();
 
   const std::filesystem::path& folder() const { return folder_; }

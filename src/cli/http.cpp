@@ -24,7 +24,9 @@ struct HttpConnection::Impl {
     asio::ip::tcp::resolver resolver(io);
     const auto found = resolver.resolve(host, port, problem);
     if (!problem) asio::connect(socket, found, problem);
-    if (problem) return unavailable("no server at " + host + ":" + port + ": " + problem.message() + "; is `slipway up` running?");
+    if (problem)
+      return unavailable("no server at " + host + ":" + port + ": " + problem.message() +
+                         "; is `slipway up` running?");
     socket.set_option(asio::ip::tcp::no_delay(true));
     open = true;
     return {};
@@ -49,7 +51,8 @@ struct HttpConnection::Impl {
 };
 
 HttpConnection::HttpConnection(std::string url) : impl_(std::make_unique<Impl>()) {
-  if (const auto scheme = url.find("://"); scheme != std::string::npos) url = url.substr(scheme + 3);
+  if (const auto scheme = url.find("://"); scheme != std::string::npos)
+    url = url.substr(scheme + 3);
   url = url.substr(0, url.find('/'));
   const auto colon = url.rfind(':');
   impl_->host = url.substr(0, colon);
@@ -58,8 +61,9 @@ HttpConnection::HttpConnection(std::string url) : impl_(std::make_unique<Impl>()
 
 HttpConnection::~HttpConnection() = default;
 
-Result<HttpConnection::Answer> HttpConnection::send(const std::string& method, const std::string& target, const std::string& body,
-                                                    const std::vector<std::pair<std::string, std::string>>& headers) {
+Result<HttpConnection::Answer> HttpConnection::send(
+    const std::string& method, const std::string& target, const std::string& body,
+    const std::vector<std::pair<std::string, std::string>>& headers) {
   if (auto connected = impl_->connect(); !connected) return connected.error();
   http::request<http::string_body> request(http::string_to_verb(method), target, 11);
   request.set(http::field::host, impl_->host + ":" + impl_->port);
@@ -72,7 +76,9 @@ Result<HttpConnection::Answer> HttpConnection::send(const std::string& method, c
 Result<Json> HttpConnection::get_json(const std::string& target) {
   auto answer = send("GET", target, "", {});
   if (!answer) return answer.error();
-  if (answer->status != 200) return failed_precondition("GET " + target + " was answered " + std::to_string(answer->status) + ": " + answer->body);
+  if (answer->status != 200)
+    return failed_precondition("GET " + target + " was answered " + std::to_string(answer->status) +
+                               ": " + answer->body);
   return parse_json(answer->body, "the answer to GET " + target);
 }
 

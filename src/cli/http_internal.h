@@ -1,4 +1,5 @@
-// One keep-alive HTTP/1.1 connection to a slipway server, for commands that send much: blocking, one request at a time.
+// One keep-alive HTTP/1.1 connection to a slipway server, for commands that send much: blocking,
+// one request at a time.
 #pragma once
 #include <memory>
 #include <string>
@@ -12,7 +13,8 @@ namespace slipway::cli {
 
 class HttpConnection {
  public:
-  explicit HttpConnection(std::string url);  // "http://127.0.0.1:5000"; connects at the first request
+  explicit HttpConnection(
+      std::string url);  // "http://127.0.0.1:5000"; connects at the first request
   ~HttpConnection();
   struct Answer {
     int status = 0;

@@ -1,4 +1,5 @@
-// `predict`: a file through a registered model, in this process: the same bundle and code as the server's.
+// `predict`: a file through a registered model, in this process: the same bundle and code as the
+// server's.
 #include <iostream>
 
 #include "cli/command_internal.h"
@@ -17,12 +18,16 @@ Result<registry::ModelVersion> find_version(Home& home, const std::string& text)
   if (const auto slash = text.find('/'); slash != std::string::npos) {
     std::int64_t number = 0;
     const std::string digits = text.substr(slash + 1);
-    const auto [end, problem] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (problem != std::errc{} || end != digits.data() + digits.size()) return invalid_argument("'" + text + "' has no version number: write MODEL/3 or MODEL@champion");
+    const auto [end, problem] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (problem != std::errc{} || end != digits.data() + digits.size())
+      return invalid_argument("'" + text +
+                              "' has no version number: write MODEL/3 or MODEL@champion");
     return home.registry().version(text.substr(0, slash), number);
   }
   const auto at = text.find('@');
-  return home.registry().find_by_alias(text.substr(0, at), at == std::string::npos ? "champion" : text.substr(at + 1));
+  return home.registry().find_by_alias(text.substr(0, at),
+                                       at == std::string::npos ? "champion" : text.substr(at + 1));
 }
 
 Result<data::TablePtr> with_scores(const data::Batch& all, const std::vector<double>& scores) {
@@ -80,10 +85,12 @@ Result<void> predict(Home& home, const PredictFlags& flags) {
   auto scored = with_scores(columns->batch(), scores);
   if (!scored) return scored.error();
   if (auto added = (*engine)->add_table("scored", *scored); !added) return added;
-  if (!flags.output.ends_with(".parquet")) return invalid_argument("'" + flags.output + "' has to end in .parquet");
+  if (!flags.output.ends_with(".parquet"))
+    return invalid_argument("'" + flags.output + "' has to end in .parquet");
   auto rows = (*engine)->write_parquet(ctx, "SELECT * FROM scored", flags.output);
   if (!rows) return rows.error();
-  std::cout << fmt::format("{} rows scored by {} version {} into {}\n", *rows, version->model, version->number, flags.output);
+  std::cout << fmt::format("{} rows scored by {} version {} into {}\n", *rows, version->model,
+                           version->number, flags.output);
   return {};
 }
 
@@ -91,10 +98,14 @@ Result<void> predict(Home& home, const PredictFlags& flags) {
 
 void add_predict(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<PredictFlags>();
-  CLI::App* command = app.add_subcommand("predict", "Score a file of raw columns with a registered model");
-  command->add_option("model", flags->model, "MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")->required();
+  CLI::App* command =
+      app.add_subcommand("predict", "Score a file of raw columns with a registered model");
+  command->add_option("model", flags->model, "MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
+      ->required();
   command->add_option("file", flags->file, "CSV, Parquet or JSONL")->required();
-  command->add_option("-o,--output", flags->output, "Parquet file for the rows with their score; without it the scores are printed");
+  command->add_option(
+      "-o,--output", flags->output,
+      "Parquet file for the rows with their score; without it the scores are printed");
   command->add_option("--null", flags->nulls, "A text that stands for no value, such as NA");
   command->footer("Example: slipway predict late flights.parquet -o scored.parquet");
   command->callback([flags, &globals] {

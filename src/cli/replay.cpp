@@ -1,6 +1,7 @@
-// `replay`: a dataset sent through the real endpoint as live traffic, its own times carried in the requests, labels
-// following when they were known. As fast as the server answers; at the end of each stretch of time it waits until
-// monitoring and feedback have caught up, as they would have had days to.
+// `replay`: a dataset sent through the real endpoint as live traffic, its own times carried in the
+// requests, labels following when they were known. As fast as the server answers; at the end of
+// each stretch of time it waits until monitoring and feedback have caught up, as they would have
+// had days to.
 #include <iostream>
 
 #include "cli/command_internal.h"
@@ -45,10 +46,14 @@ void append_value(std::string& body, const data::ColumnView& view, std::int64_t 
 
 const char* datatype(data::Type type) {
   switch (type) {
-    case data::Type::boolean: return "BOOL";
-    case data::Type::int64: return "INT64";
-    case data::Type::float64: return "FP64";
-    default: return "BYTES";
+    case data::Type::boolean:
+      return "BOOL";
+    case data::Type::int64:
+      return "INT64";
+    case data::Type::float64:
+      return "FP64";
+    default:
+      return "BYTES";
   }
 }
 
@@ -81,8 +86,11 @@ class Replay {
     const double seconds = std::chrono::duration<double>(home_.clock().steady() - started).count();
     const double busy = std::chrono::duration<double>(busy_).count();
     if (colours()) std::cout << "\r\033[K";
-    std::cout << fmt::format("{} predictions and {} labels in {:.1f} s; {:.0f} requests/s while sending over {} connections, p50 {:.2f} ms, p99 {:.2f} ms\n", rows_.size(),
-                             next_label, seconds, static_cast<double>(rows_.size()) / std::max(busy, 1e-9), flags_.connections, percentile(0.5), percentile(0.99));
+    std::cout << fmt::format(
+        "{} predictions and {} labels in {:.1f} s; {:.0f} requests/s while sending over {} "
+        "connections, p50 {:.2f} ms, p99 {:.2f} ms\n",
+        rows_.size(), next_label, seconds, static_cast<double>(rows_.size()) / std::max(busy, 1e-9),
+        flags_.connections, percentile(0.5), percentile(0.99));
     return {};
   }
 
@@ -122,7 +130,8 @@ class Replay {
     }
     Time from = Time::min();
     Time until = Time::max();
-    for (const auto& [text, moment] : {std::pair{&flags_.from, &from}, std::pair{&flags_.until, &until}}) {
+    for (const auto& [text, moment] :
+         {std::pair{&flags_.from, &from}, std::pair{&flags_.until, &until}}) {
       if (text->empty()) continue;
       auto parsed = parse_time(*text);
       if (!parsed) return parsed.error();
@@ -139,12 +148,17 @@ class Replay {
       }
       rows_.push_back(std::move(row));
     }
-    if (rows_.empty()) return failed_precondition("the dataset '" + flags_.dataset + "' has no rows between --from and --until");
-    std::stable_sort(rows_.begin(), rows_.end(), [](const Row& a, const Row& b) { return a.time < b.time; });
+    if (rows_.empty())
+      return failed_precondition("the dataset '" + flags_.dataset +
+                                 "' has no rows between --from and --until");
+    std::stable_sort(rows_.begin(), rows_.end(),
+                     [](const Row& a, const Row& b) { return a.time < b.time; });
     for (std::size_t i = 0; i < rows_.size(); ++i) {
       if (rows_[i].labelled) by_label_time_.push_back(i);
     }
-    std::stable_sort(by_label_time_.begin(), by_label_time_.end(), [&](std::size_t a, std::size_t b) { return rows_[a].label_time < rows_[b].label_time; });
+    std::stable_sort(
+        by_label_time_.begin(), by_label_time_.end(),
+        [&](std::size_t a, std::size_t b) { return rows_[a].label_time < rows_[b].label_time; });
     return {};
   }
 
@@ -153,7 +167,9 @@ class Replay {
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
       const auto& [name, view] = inputs_[i];
       body += i == 0 ? "" : ",";
-      fmt::format_to(std::back_inserter(body), R"({{"name":"{}","shape":[1],"datatype":"{}","data":[)", name, datatype(view.type));
+      fmt::format_to(std::back_inserter(body),
+                     R"({{"name":"{}","shape":[1],"datatype":"{}","data":[)", name,
+                     datatype(view.type));
       append_value(body, view, row.index);
       body += "]}";
     }
@@ -170,17 +186,25 @@ class Replay {
       std::vector<std::int64_t> took;
       for (std::size_t i = next++; i < end; i = next++) {
         const auto asked = home_.clock().steady();
-        auto answer = connection.send("POST", path, body_of(rows_[i]), {{"x-slipway-time", format_time(rows_[i].time)}});
-        took.push_back(std::chrono::duration_cast<std::chrono::microseconds>(home_.clock().steady() - asked).count());
+        auto answer = connection.send("POST", path, body_of(rows_[i]),
+                                      {{"x-slipway-time", format_time(rows_[i].time)}});
+        took.push_back(
+            std::chrono::duration_cast<std::chrono::microseconds>(home_.clock().steady() - asked)
+                .count());
         if (answer && answer->status == 200) continue;
         const std::scoped_lock lock(mutex);
-        if (outcome) outcome = answer ? failed_precondition("the prediction " + rows_[i].id + " was answered " + std::to_string(answer->status) + ": " + answer->body) : answer.error();
+        if (outcome)
+          outcome = answer
+                        ? failed_precondition("the prediction " + rows_[i].id + " was answered " +
+                                              std::to_string(answer->status) + ": " + answer->body)
+                        : answer.error();
         next = end;
       }
       const std::scoped_lock lock(mutex);
       latencies_.insert(latencies_.end(), took.begin(), took.end());
     };
-    while (connections_.size() < static_cast<std::size_t>(std::max(1, flags_.connections))) connections_.push_back(std::make_unique<HttpConnection>(flags_.server));
+    while (connections_.size() < static_cast<std::size_t>(std::max(1, flags_.connections)))
+      connections_.push_back(std::make_unique<HttpConnection>(flags_.server));
     std::vector<std::jthread> threads;
     const std::size_t wanted = std::min(connections_.size(), end - begin);
     for (std::size_t i = 0; i < wanted; ++i) threads.emplace_back(work, std::ref(*connections_[i]));
@@ -192,13 +216,19 @@ class Replay {
   Result<void> send_labels(std::size_t& next, Time now) {
     while (next < by_label_time_.size() && rows_[by_label_time_[next]].label_time <= now) {
       Json labels = Json::array();
-      while (next < by_label_time_.size() && labels.size() < 1000 && rows_[by_label_time_[next]].label_time <= now) {
+      while (next < by_label_time_.size() && labels.size() < 1000 &&
+             rows_[by_label_time_[next]].label_time <= now) {
         const Row& row = rows_[by_label_time_[next++]];
-        labels.push_back({{"prediction_id", row.id}, {"label", row.label}, {"time", format_time(row.label_time)}});
+        labels.push_back({{"prediction_id", row.id},
+                          {"label", row.label},
+                          {"time", format_time(row.label_time)}});
       }
-      auto answer = client().send("POST", "/api/v1/deployments/" + flags_.deployment + "/labels", Json{{"labels", labels}}.dump(), {});
+      auto answer = client().send("POST", "/api/v1/deployments/" + flags_.deployment + "/labels",
+                                  Json{{"labels", labels}}.dump(), {});
       if (!answer) return answer.error();
-      if (answer->status != 200) return failed_precondition("labels were answered " + std::to_string(answer->status) + ": " + answer->body);
+      if (answer->status != 200)
+        return failed_precondition("labels were answered " + std::to_string(answer->status) + ": " +
+                                   answer->body);
     }
     return {};
   }
@@ -206,7 +236,8 @@ class Replay {
   Result<void> wait_until_settled(const Context& ctx, Time time) {
     while (true) {
       if (auto wanted = ctx.check(); !wanted) return wanted;
-      auto answer = client().get_json("/api/v1/deployments/" + flags_.deployment + "/settled?time=" + format_time(time));
+      auto answer = client().get_json("/api/v1/deployments/" + flags_.deployment +
+                                      "/settled?time=" + format_time(time));
       if (!answer) return answer.error();
       if (answer->value("settled", false)) return {};
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -215,7 +246,10 @@ class Replay {
 
   void progress(std::size_t done, Time edge) {
     if (colours()) {
-      std::cout << "\r\033[K" << dim(fmt::format("{}  {} of {} predictions", format_time(edge).substr(0, 10), done, rows_.size())) << std::flush;
+      std::cout << "\r\033[K"
+                << dim(fmt::format("{}  {} of {} predictions", format_time(edge).substr(0, 10),
+                                   done, rows_.size()))
+                << std::flush;
     }
   }
 
@@ -226,7 +260,8 @@ class Replay {
 
   double percentile(double share) {
     if (latencies_.empty()) return 0;
-    const auto at = latencies_.begin() + static_cast<std::ptrdiff_t>(share * static_cast<double>(latencies_.size() - 1));
+    const auto at = latencies_.begin() +
+                    static_cast<std::ptrdiff_t>(share * static_cast<double>(latencies_.size() - 1));
     std::nth_element(latencies_.begin(), at, latencies_.end());
     return static_cast<double>(*at) / 1000;
   }
@@ -247,19 +282,30 @@ class Replay {
 
 void add_replay(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<ReplayFlags>();
-  CLI::App* command = app.add_subcommand("replay", "Send a dataset through a deployment as live traffic, with its own clock and late labels");
-  command->add_option("deployment", flags->deployment, "Its name; declared with clock: request")->required();
-  command->add_option("--dataset", flags->dataset, "Dataset version: NAME or NAME@VERSION")->required();
+  CLI::App* command = app.add_subcommand(
+      "replay",
+      "Send a dataset through a deployment as live traffic, with its own clock and late labels");
+  command->add_option("deployment", flags->deployment, "Its name; declared with clock: request")
+      ->required();
+  command->add_option("--dataset", flags->dataset, "Dataset version: NAME or NAME@VERSION")
+      ->required();
   command->add_option("--server", flags->server, "Where the server is")->capture_default_str();
   command->add_option("--id", flags->id, "Column that identifies a prediction")->required();
   command->add_option("--time", flags->time, "Column with the time of the request")->required();
   command->add_option("--label", flags->label, "Column with the truth");
-  command->add_option("--label-time", flags->label_time, "Column with the time when the truth was known");
+  command->add_option("--label-time", flags->label_time,
+                      "Column with the time when the truth was known");
   command->add_option("--from", flags->from, "From this time");
   command->add_option("--until", flags->until, "Until before this time");
-  command->add_option("--hold", flags->hold, "Stretch of time after which it waits for monitoring and feedback")->capture_default_str();
-  command->add_option("--connections", flags->connections, "Connections that send at once")->capture_default_str();
-  command->footer("Example: slipway replay late --dataset flights --id flight_id --time time_hour --label late --label-time label_time --from 2013-04-01");
+  command
+      ->add_option("--hold", flags->hold,
+                   "Stretch of time after which it waits for monitoring and feedback")
+      ->capture_default_str();
+  command->add_option("--connections", flags->connections, "Connections that send at once")
+      ->capture_default_str();
+  command->footer(
+      "Example: slipway replay late --dataset flights --id flight_id --time time_hour --label late "
+      "--label-time label_time --from 2013-04-01");
   command->callback([flags, &globals] {
     globals.exit_code = with_home(globals, {.create = false}, [&](Home& home) {
       auto done = Replay(home, *flags).run();

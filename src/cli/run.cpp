@@ -8,31 +8,41 @@ namespace {
 
 std::string shown(pipeline::StepState state) {
   const std::string text(pipeline::to_string(state));
-  if (state == pipeline::StepState::failed || state == pipeline::StepState::refused) return red(text);
-  if (state == pipeline::StepState::succeeded || state == pipeline::StepState::cached) return green(text);
+  if (state == pipeline::StepState::failed || state == pipeline::StepState::refused)
+    return red(text);
+  if (state == pipeline::StepState::succeeded || state == pipeline::StepState::cached)
+    return green(text);
   return dim(text);
 }
 
-// One line a step; on a terminal the running steps' progress stands in a last line that is written over.
+// One line a step; on a terminal the running steps' progress stands in a last line that is written
+// over.
 class Progress final : public pipeline::Observer {
  public:
   explicit Progress(bool quiet) : quiet_(quiet) {}
   void run_started(const pipeline::RunReport& run) override {
-    if (!quiet_) std::cout << "run " << run.id.substr(0, 12) << " of pipeline " << run.pipeline << "\n";
+    if (!quiet_)
+      std::cout << "run " << run.id.substr(0, 12) << " of pipeline " << run.pipeline << "\n";
   }
   void step_progress(const std::string& step, double fraction, std::string_view what) override {
     if (quiet_ || !colours()) return;
-    std::cout << "\r\033[K" << dim(fmt::format("  {} {:3.0f} %  {}", step, fraction * 100, what)) << std::flush;
+    std::cout << "\r\033[K" << dim(fmt::format("  {} {:3.0f} %  {}", step, fraction * 100, what))
+              << std::flush;
   }
   void step_retrying(const pipeline::StepReport& step, Duration in) override {
-    if (!quiet_) std::cout << fmt::format("  {} is tried again in {}: {}\n", step.name, format_duration(in), step.error);
+    if (!quiet_)
+      std::cout << fmt::format("  {} is tried again in {}: {}\n", step.name, format_duration(in),
+                               step.error);
   }
   void step_ended(const pipeline::StepReport& step) override {
     if (quiet_) return;
     if (colours()) std::cout << "\r\033[K";
-    std::cout << fmt::format("  {:<12} {:<10} {:>9}  {}\n", step.name, shown(step.state), step.state == pipeline::StepState::cached ? "" : format_duration(step.duration),
-                             step.error.empty() ? step.summary : step.error);
-    if (step.state != pipeline::StepState::succeeded && !step.why.empty()) std::cout << dim("               " + step.why) << "\n";
+    std::cout << fmt::format(
+        "  {:<12} {:<10} {:>9}  {}\n", step.name, shown(step.state),
+        step.state == pipeline::StepState::cached ? "" : format_duration(step.duration),
+        step.error.empty() ? step.summary : step.error);
+    if (step.state != pipeline::StepState::succeeded && !step.why.empty())
+      std::cout << dim("               " + step.why) << "\n";
     std::cout << std::flush;
   }
 
@@ -41,13 +51,22 @@ class Progress final : public pipeline::Observer {
 };
 
 Json to_json(const pipeline::RunReport& run) {
-  Json json = {{"id", run.id}, {"pipeline", run.pipeline}, {"state", pipeline::to_string(run.state)}, {"params", run.params},
-               {"reason", run.reason}, {"started", format_time(run.started)}, {"error", run.error}, {"steps", Json::array()}};
+  Json json = {
+      {"id", run.id},         {"pipeline", run.pipeline}, {"state", pipeline::to_string(run.state)},
+      {"params", run.params}, {"reason", run.reason},     {"started", format_time(run.started)},
+      {"error", run.error},   {"steps", Json::array()}};
   if (run.ended) json["ended"] = format_time(*run.ended);
   for (const pipeline::StepReport& step : run.steps) {
-    json["steps"].push_back({{"name", step.name}, {"kind", step.kind}, {"state", pipeline::to_string(step.state)}, {"passed", step.passed},
-                             {"why", step.why}, {"outputs", step.outputs}, {"summary", step.summary}, {"error", step.error},
-                             {"seconds", static_cast<double>(step.duration.count()) / 1e6}, {"log", step.log.string()}});
+    json["steps"].push_back({{"name", step.name},
+                             {"kind", step.kind},
+                             {"state", pipeline::to_string(step.state)},
+                             {"passed", step.passed},
+                             {"why", step.why},
+                             {"outputs", step.outputs},
+                             {"summary", step.summary},
+                             {"error", step.error},
+                             {"seconds", static_cast<double>(step.duration.count()) / 1e6},
+                             {"log", step.log.string()}});
   }
   return json;
 }
@@ -63,7 +82,8 @@ Result<std::map<std::string, std::string>> overrides_of(const std::vector<std::s
   std::map<std::string, std::string> overrides;
   for (const std::string& param : params) {
     const auto equals = param.find('=');
-    if (equals == std::string::npos || equals == 0) return invalid_argument("--param '" + param + "' has no value: write --param name=value");
+    if (equals == std::string::npos || equals == 0)
+      return invalid_argument("--param '" + param + "' has no value: write --param name=value");
     overrides[param.substr(0, equals)] = param.substr(equals + 1);
   }
   return overrides;
@@ -71,13 +91,19 @@ Result<std::map<std::string, std::string>> overrides_of(const std::vector<std::s
 
 int show_plan(const std::vector<pipeline::PlannedStep>& plan, bool json) {
   static const std::map<pipeline::PlannedStep::Decision, std::string> kWords = {
-      {pipeline::PlannedStep::Decision::hit, "cached"}, {pipeline::PlannedStep::Decision::run, "run"},
-      {pipeline::PlannedStep::Decision::maybe, "maybe"}, {pipeline::PlannedStep::Decision::skip, "skip"}};
+      {pipeline::PlannedStep::Decision::hit, "cached"},
+      {pipeline::PlannedStep::Decision::run, "run"},
+      {pipeline::PlannedStep::Decision::maybe, "maybe"},
+      {pipeline::PlannedStep::Decision::skip, "skip"}};
   Json all = Json::array();
   TextTable table({"STEP", "KIND", "WOULD", "WHY"});
   for (const pipeline::PlannedStep& step : plan) {
     table.add({step.name, step.kind, kWords.at(step.decision), step.why});
-    all.push_back({{"name", step.name}, {"kind", step.kind}, {"needs", step.needs}, {"decision", kWords.at(step.decision)}, {"why", step.why}});
+    all.push_back({{"name", step.name},
+                   {"kind", step.kind},
+                   {"needs", step.needs},
+                   {"decision", kWords.at(step.decision)},
+                   {"why", step.why}});
   }
   if (json) {
     std::cout << all.dump(2) << "\n";
@@ -94,7 +120,10 @@ int run_pipeline(const Globals& globals, const RunFlags& flags) {
     if (!overrides) return fail(overrides.error());
     auto spec = pipeline::PipelineSpec::load(flags.file, home.kinds(), *overrides);
     if (!spec) return fail(spec.error());
-    pipeline::RunOptions options{.from_step = flags.from, .use_cache = !flags.no_cache, .max_parallel = flags.parallel, .reason = flags.reason};
+    pipeline::RunOptions options{.from_step = flags.from,
+                                 .use_cache = !flags.no_cache,
+                                 .max_parallel = flags.parallel,
+                                 .reason = flags.reason};
     if (!flags.server.empty()) options.environment["MLFLOW_TRACKING_URI"] = flags.server;
     if (flags.dry_run) {
       auto plan = home.engine().plan(ctx, *spec, options);
@@ -103,17 +132,23 @@ int run_pipeline(const Globals& globals, const RunFlags& flags) {
     }
     Progress progress(globals.json);
     auto report = home.engine().run(ctx, *spec, options, &progress);
-    if (auto signed_head = home.audit().checkpoint(); !signed_head) return fail(signed_head.error());
+    if (auto signed_head = home.audit().checkpoint(); !signed_head)
+      return fail(signed_head.error());
     if (!report) return fail(report.error());
     if (globals.json) {
       std::cout << to_json(*report).dump(2) << "\n";
     } else {
-      std::cout << fmt::format("{} in {}\n", pipeline::to_string(report->state), format_duration(report->ended.value_or(report->started) - report->started));
+      std::cout << fmt::format(
+          "{} in {}\n", pipeline::to_string(report->state),
+          format_duration(report->ended.value_or(report->started) - report->started));
     }
     switch (report->state) {
-      case pipeline::RunState::succeeded: return 0;
-      case pipeline::RunState::refused: return kExitNo;
-      case pipeline::RunState::cancelled: return 130;
+      case pipeline::RunState::succeeded:
+        return 0;
+      case pipeline::RunState::refused:
+        return kExitNo;
+      case pipeline::RunState::cancelled:
+        return 130;
       default:
         if (!report->error.empty()) std::cerr << "error: " << report->error << "\n";
         return 1;
@@ -125,13 +160,17 @@ int run_pipeline(const Globals& globals, const RunFlags& flags) {
 
 void add_run(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<RunFlags>();
-  CLI::App* run = app.add_subcommand("run", "Run a pipeline: steps whose inputs, settings and code are as before are not run again");
+  CLI::App* run = app.add_subcommand(
+      "run",
+      "Run a pipeline: steps whose inputs, settings and code are as before are not run again");
   run->add_option("pipeline", flags->file, "The pipeline's YAML file")->required();
   run->add_option("--param", flags->params, "name=value for one of the pipeline's params");
   run->add_option("--from", flags->from, "Run this step and all that need it again");
   run->add_option("--parallel", flags->parallel, "Steps at once (default: one per processor)");
-  run->add_option("--server", flags->server, "A tracking server for the commands of the pipeline (MLFLOW_TRACKING_URI)");
-  run->add_option("--reason", flags->reason, "Why it runs; kept with the run")->capture_default_str();
+  run->add_option("--server", flags->server,
+                  "A tracking server for the commands of the pipeline (MLFLOW_TRACKING_URI)");
+  run->add_option("--reason", flags->reason, "Why it runs; kept with the run")
+      ->capture_default_str();
   run->add_option("--actor", flags->actor, "Who runs it, for the audit log (default: $USER)");
   run->add_flag("--dry-run", flags->dry_run, "Show what would run, and why");
   run->add_flag("--no-cache", flags->no_cache, "Run every step");
@@ -151,7 +190,9 @@ void add_run(CLI::App& app, Globals& globals) {
       TextTable table({"RUN", "PIPELINE", "STATE", "STARTED", "REASON"});
       Json all = Json::array();
       for (const pipeline::RunReport& report : *runs) {
-        table.add({report.id.substr(0, 12), report.pipeline, std::string(pipeline::to_string(report.state)), format_time(report.started).substr(0, 19), report.reason});
+        table.add({report.id.substr(0, 12), report.pipeline,
+                   std::string(pipeline::to_string(report.state)),
+                   format_time(report.started).substr(0, 19), report.reason});
         all.push_back(to_json(report));
       }
       if (globals.json) {

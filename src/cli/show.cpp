@@ -18,14 +18,22 @@ int print(const Globals& globals, const TextTable& table, const Json& json) {
 }
 
 Json to_json(const tracking::Run& run) {
-  Json json = {{"run_id", run.id.value}, {"name", run.name}, {"experiment_id", run.experiment.text()}, {"status", tracking::to_string(run.status)},
-               {"start", format_time(from_millis(run.start_ms))}, {"params", Json::object()}, {"metrics", Json::object()}, {"tags", run.tags}};
+  Json json = {{"run_id", run.id.value},
+               {"name", run.name},
+               {"experiment_id", run.experiment.text()},
+               {"status", tracking::to_string(run.status)},
+               {"start", format_time(from_millis(run.start_ms))},
+               {"params", Json::object()},
+               {"metrics", Json::object()},
+               {"tags", run.tags}};
   for (const tracking::Param& param : run.params) json["params"][param.key] = param.value;
-  for (const tracking::Metric& metric : run.metrics) json["metrics"][metric.key] = json_number(metric.value);
+  for (const tracking::Metric& metric : run.metrics)
+    json["metrics"][metric.key] = json_number(metric.value);
   return json;
 }
 
-int list_runs(const Globals& globals, Home& home, const std::string& experiment, const std::string& filter, int limit) {
+int list_runs(const Globals& globals, Home& home, const std::string& experiment,
+              const std::string& filter, int limit) {
   tracking::RunSearch search{.filter = filter, .max_results = limit};
   auto experiments = home.tracking().search_experiments({});
   if (!experiments) return fail(experiments.error());
@@ -34,7 +42,8 @@ int list_runs(const Globals& globals, Home& home, const std::string& experiment,
     names[known.id.text()] = known.name;
     if (experiment.empty() || known.name == experiment) search.experiments.push_back(known.id);
   }
-  if (search.experiments.empty()) return fail(not_found("there is no experiment '" + experiment + "'"));
+  if (search.experiments.empty())
+    return fail(not_found("there is no experiment '" + experiment + "'"));
   auto runs = home.tracking().search_runs(search);
   if (!runs) return fail(runs.error());
   TextTable table({"RUN", "EXPERIMENT", "NAME", "STATUS", "STARTED", "METRICS"});
@@ -42,17 +51,27 @@ int list_runs(const Globals& globals, Home& home, const std::string& experiment,
   for (const tracking::Run& run : runs->items) {
     std::string metrics;
     for (const tracking::Metric& metric : run.metrics) {
-      if (metrics.size() < 60) metrics += fmt::format("{}{}={:.4g}", metrics.empty() ? "" : " ", metric.key, metric.value);
+      if (metrics.size() < 60)
+        metrics += fmt::format("{}{}={:.4g}", metrics.empty() ? "" : " ", metric.key, metric.value);
     }
-    table.add({run.id.value.substr(0, 12), names[run.experiment.text()], run.name, std::string(tracking::to_string(run.status)), short_time(from_millis(run.start_ms)), metrics});
+    table.add({run.id.value.substr(0, 12), names[run.experiment.text()], run.name,
+               std::string(tracking::to_string(run.status)), short_time(from_millis(run.start_ms)),
+               metrics});
     all.push_back(to_json(run));
   }
   return print(globals, table, all);
 }
 
 Json to_json(const registry::ModelVersion& version) {
-  return {{"model", version.model}, {"version", version.number}, {"run_id", version.run_id}, {"bundle", version.digest}, {"source", version.source},
-          {"aliases", version.aliases}, {"created", format_time(version.created)}, {"tags", version.tags}, {"metadata", version.metadata}};
+  return {{"model", version.model},
+          {"version", version.number},
+          {"run_id", version.run_id},
+          {"bundle", version.digest},
+          {"source", version.source},
+          {"aliases", version.aliases},
+          {"created", format_time(version.created)},
+          {"tags", version.tags},
+          {"metadata", version.metadata}};
 }
 
 int list_models(const Globals& globals, Home& home) {
@@ -64,9 +83,11 @@ int list_models(const Globals& globals, Home& home) {
     auto versions = home.registry().versions(model.name);
     if (!versions) return fail(versions.error());
     std::string aliases;
-    for (const auto& [alias, number] : model.aliases) aliases += fmt::format("{}{}={}", aliases.empty() ? "" : " ", alias, number);
+    for (const auto& [alias, number] : model.aliases)
+      aliases += fmt::format("{}{}={}", aliases.empty() ? "" : " ", alias, number);
     table.add({model.name, std::to_string(versions->size()), aliases, short_time(model.updated)});
-    all.push_back({{"name", model.name}, {"versions", versions->size()}, {"aliases", model.aliases}});
+    all.push_back(
+        {{"name", model.name}, {"versions", versions->size()}, {"aliases", model.aliases}});
   }
   return print(globals, table, all);
 }
@@ -84,18 +105,26 @@ int show_model(const Globals& globals, Home& home, const std::string& name) {
     std::string metrics;
     for (const char* key : {"auc", "log_loss", "rmse"}) {
       const Json values = version.metadata.value("metrics", Json::object());
-      if (values.contains(key)) metrics += fmt::format("{}{}={:.4f}", metrics.empty() ? "" : " ", key, values[key].get<double>());
+      if (values.contains(key))
+        metrics +=
+            fmt::format("{}{}={:.4f}", metrics.empty() ? "" : " ", key, values[key].get<double>());
     }
     std::string aliases;
-    for (const std::string& alias : version.aliases) aliases += (aliases.empty() ? "" : " ") + alias;
+    for (const std::string& alias : version.aliases)
+      aliases += (aliases.empty() ? "" : " ") + alias;
     Json json = to_json(version);
     json["decisions"] = Json::array();
     std::string reasons;
     for (const registry::GateDecision& gate : *gates) {
-      reasons += (reasons.empty() ? "" : "; ") + std::string(gate.passed ? "yes: " : "no: ") + gate.decision.value("reason", "");
-      json["decisions"].push_back({{"passed", gate.passed}, {"at", format_time(gate.at)}, {"actor", gate.actor}, {"decision", gate.decision}});
+      reasons += (reasons.empty() ? "" : "; ") + std::string(gate.passed ? "yes: " : "no: ") +
+                 gate.decision.value("reason", "");
+      json["decisions"].push_back({{"passed", gate.passed},
+                                   {"at", format_time(gate.at)},
+                                   {"actor", gate.actor},
+                                   {"decision", gate.decision}});
     }
-    table.add({std::to_string(version.number), aliases, short_time(version.created), version.digest.substr(0, 12), metrics, reasons});
+    table.add({std::to_string(version.number), aliases, short_time(version.created),
+               version.digest.substr(0, 12), metrics, reasons});
     all.push_back(std::move(json));
   }
   return print(globals, table, all);
@@ -108,9 +137,11 @@ int list_deployments(const Globals& globals, Home& home) {
   Json all = Json::array();
   for (const serving::Deployment& deployment : *deployments) {
     std::string shadows;
-    for (const std::string& shadow : deployment.shadows) shadows += (shadows.empty() ? "" : " ") + shadow;
+    for (const std::string& shadow : deployment.shadows)
+      shadows += (shadows.empty() ? "" : " ") + shadow;
     const auto predictions = home.predictions().count(deployment.name);
-    table.add({deployment.name, deployment.model, deployment.alias, shadows, std::string(to_string(deployment.clock)), std::to_string(predictions)});
+    table.add({deployment.name, deployment.model, deployment.alias, shadows,
+               std::string(to_string(deployment.clock)), std::to_string(predictions)});
     Json json = deployment.to_json();
     json["predictions"] = predictions;
     all.push_back(std::move(json));
@@ -127,14 +158,22 @@ int show_deployment(Home& home, const std::string& name) {
   if (!trials) return fail(trials.error());
   json["challengers"] = Json::array();
   for (const feedback::Trial& trial : *trials) {
-    json["challengers"].push_back({{"alias", trial.alias}, {"version", trial.version}, {"champion", trial.champion}, {"state", trial.state},
-                                   {"started", format_time(trial.started)}, {"decision", trial.decision}});
+    json["challengers"].push_back({{"alias", trial.alias},
+                                   {"version", trial.version},
+                                   {"champion", trial.champion},
+                                   {"state", trial.state},
+                                   {"started", format_time(trial.started)},
+                                   {"decision", trial.decision}});
   }
-  auto history = home.registry().alias_history(deployment->model.empty() ? name : deployment->model, deployment->alias);
+  auto history = home.registry().alias_history(deployment->model.empty() ? name : deployment->model,
+                                               deployment->alias);
   if (!history) return fail(history.error());
   json["versions_served"] = Json::array();
   for (const registry::AliasMove& move : *history) {
-    json["versions_served"].push_back({{"at", format_time(move.at)}, {"version", move.to ? Json(*move.to) : Json(nullptr)}, {"by", move.actor}, {"reason", move.reason}});
+    json["versions_served"].push_back({{"at", format_time(move.at)},
+                                       {"version", move.to ? Json(*move.to) : Json(nullptr)},
+                                       {"by", move.actor},
+                                       {"reason", move.reason}});
   }
   std::cout << json.dump(2) << "\n";
   return 0;
@@ -143,11 +182,14 @@ int show_deployment(Home& home, const std::string& name) {
 int list_alerts(const Globals& globals, Home& home, bool firing) {
   auto alerts = home.monitor().alerts({.only_firing = firing});
   if (!alerts) return fail(alerts.error());
-  TextTable table({"ALERT", "DEPLOYMENT", "RULE", "SEVERITY", "STATE", "WINDOW", "VERSION", "CONDITION"});
+  TextTable table(
+      {"ALERT", "DEPLOYMENT", "RULE", "SEVERITY", "STATE", "WINDOW", "VERSION", "CONDITION"});
   Json all = Json::array();
   for (const monitoring::Alert& alert : *alerts) {
-    table.add({alert.id.substr(0, 12), alert.deployment, alert.rule, alert.severity, alert.firing ? red("firing") : green("resolved"),
-               format_time(alert.window.start).substr(0, 10), std::to_string(alert.version), alert.expression});
+    table.add({alert.id.substr(0, 12), alert.deployment, alert.rule, alert.severity,
+               alert.firing ? red("firing") : green("resolved"),
+               format_time(alert.window.start).substr(0, 10), std::to_string(alert.version),
+               alert.expression});
     all.push_back(alert.to_json());
   }
   return print(globals, table, all);
@@ -160,11 +202,14 @@ CLI::App* noun(CLI::App& app, const char* name, const char* about) {
 }
 
 // A leaf command on an existing home.
-CLI::App* leaf(CLI::App* parent, Globals& globals, const char* name, const char* about, const std::string& example, std::function<int(Home&)> body) {
+CLI::App* leaf(CLI::App* parent, Globals& globals, const char* name, const char* about,
+               const std::string& example, std::function<int(Home&)> body) {
   CLI::App* command = parent->add_subcommand(name, about);
   command->add_flag("--json", globals.json, "Print JSON");
   command->footer("Example: slipway " + example);
-  command->callback([&globals, body = std::move(body)] { globals.exit_code = with_home(globals, {.create = false}, body); });
+  command->callback([&globals, body = std::move(body)] {
+    globals.exit_code = with_home(globals, {.create = false}, body);
+  });
   return command;
 }
 
@@ -179,37 +224,55 @@ void add_show(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<Flags>();
 
   CLI::App* runs = noun(app, "runs", "Tracked runs");
-  CLI::App* ls = leaf(runs, globals, "ls", "List them, newest first", "runs ls --filter \"metrics.test_auc > 0.7\"",
-                      [flags, &globals](Home& home) { return list_runs(globals, home, flags->experiment, flags->filter, flags->limit); });
+  CLI::App* ls =
+      leaf(runs, globals, "ls", "List them, newest first",
+           "runs ls --filter \"metrics.test_auc > 0.7\"", [flags, &globals](Home& home) {
+             return list_runs(globals, home, flags->experiment, flags->filter, flags->limit);
+           });
   ls->add_option("--experiment", flags->experiment, "Of this experiment only");
-  ls->add_option("--filter", flags->filter, "MLflow's filter: metrics.auc > 0.7 and params.max_depth = '6'");
+  ls->add_option("--filter", flags->filter,
+                 "MLflow's filter: metrics.auc > 0.7 and params.max_depth = '6'");
   ls->add_option("--limit", flags->limit, "At most so many")->capture_default_str();
-  leaf(runs, globals, "show", "One run", "runs show 3fa94c0d5a1b4d2f8e7c6b5a49382716", [flags](Home& home) {
-    auto run = home.tracking().run({flags->name});
-    if (!run) return fail(run.error());
-    std::cout << to_json(*run).dump(2) << "\n";
-    return 0;
-  })->add_option("run", flags->name, "Its id")->required();
+  leaf(runs, globals, "show", "One run", "runs show 3fa94c0d5a1b4d2f8e7c6b5a49382716",
+       [flags](Home& home) {
+         auto run = home.tracking().run({flags->name});
+         if (!run) return fail(run.error());
+         std::cout << to_json(*run).dump(2) << "\n";
+         return 0;
+       })
+      ->add_option("run", flags->name, "Its id")
+      ->required();
 
   CLI::App* models = noun(app, "models", "Registered models and their versions");
-  leaf(models, globals, "ls", "List them", "models ls", [&globals](Home& home) { return list_models(globals, home); });
-  leaf(models, globals, "show", "One model's versions, with what gates and comparisons said", "models show late",
-       [flags, &globals](Home& home) { return show_model(globals, home, flags->name); })->add_option("model", flags->name, "Its name")->required();
+  leaf(models, globals, "ls", "List them", "models ls",
+       [&globals](Home& home) { return list_models(globals, home); });
+  leaf(models, globals, "show", "One model's versions, with what gates and comparisons said",
+       "models show late",
+       [flags, &globals](Home& home) { return show_model(globals, home, flags->name); })
+      ->add_option("model", flags->name, "Its name")
+      ->required();
 
   CLI::App* deployments = noun(app, "deployments", "What is served");
-  leaf(deployments, globals, "ls", "List them", "deployments ls", [&globals](Home& home) { return list_deployments(globals, home); });
-  leaf(deployments, globals, "show", "One deployment, its challengers, and every version it served", "deployments show late",
-       [flags](Home& home) { return show_deployment(home, flags->name); })->add_option("deployment", flags->name, "Its name")->required();
+  leaf(deployments, globals, "ls", "List them", "deployments ls",
+       [&globals](Home& home) { return list_deployments(globals, home); });
+  leaf(deployments, globals, "show", "One deployment, its challengers, and every version it served",
+       "deployments show late", [flags](Home& home) { return show_deployment(home, flags->name); })
+      ->add_option("deployment", flags->name, "Its name")
+      ->required();
 
   CLI::App* alerts = noun(app, "alerts", "Alerts of the monitors");
-  leaf(alerts, globals, "ls", "List them, newest first", "alerts ls --firing", [flags, &globals](Home& home) { return list_alerts(globals, home, flags->firing); })
+  leaf(alerts, globals, "ls", "List them, newest first", "alerts ls --firing",
+       [flags, &globals](Home& home) { return list_alerts(globals, home, flags->firing); })
       ->add_flag("--firing", flags->firing, "Only those that fire now");
-  leaf(alerts, globals, "show", "One alert, with the figures that made it fire", "alerts show 8c1d", [flags](Home& home) {
-    auto alert = home.monitor().alert(flags->name);
-    if (!alert) return fail(alert.error());
-    std::cout << alert->to_json().dump(2) << "\n";
-    return 0;
-  })->add_option("alert", flags->name, "Its id")->required();
+  leaf(alerts, globals, "show", "One alert, with the figures that made it fire", "alerts show 8c1d",
+       [flags](Home& home) {
+         auto alert = home.monitor().alert(flags->name);
+         if (!alert) return fail(alert.error());
+         std::cout << alert->to_json().dump(2) << "\n";
+         return 0;
+       })
+      ->add_option("alert", flags->name, "Its id")
+      ->required();
 }
 
 }  // namespace slipway::cli

@@ -1,5 +1,5 @@
-// `slipway up`: the server. One process answers MLflow's clients, Open Inference clients, Prometheus and slipway's own
-// API, and keeps monitoring and the feedback loop going.
+// `slipway up`: the server. One process answers MLflow's clients, Open Inference clients,
+// Prometheus and slipway's own API, and keeps monitoring and the feedback loop going.
 #include <iostream>
 
 #include "api/inference_api.h"
@@ -26,8 +26,8 @@ struct UpFlags {
   bool verbose = false;
 };
 
-// What goes on without anybody asking: models follow the registry, windows are evaluated, challengers judged, webhooks
-// delivered, the audit log's head signed.
+// What goes on without anybody asking: models follow the registry, windows are evaluated,
+// challengers judged, webhooks delivered, the audit log's head signed.
 class Keeper {
  public:
   Keeper(Home& home, serving::ModelHost& host) : home_(home), host_(host) {}
@@ -54,7 +54,8 @@ class Keeper {
     std::condition_variable_any sleep;
     while (!stop.stop_requested()) {
       note("monitoring", catch_up(ctx));
-      if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent) note("webhooks", sent.error());
+      if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent)
+        note("webhooks", sent.error());
       if (auto head = home_.audit().checkpoint(); !head) note("audit checkpoint", head.error());
       std::unique_lock lock(sleep_mutex);
       sleep.wait_for(lock, stop, kKeepEvery, [] { return false; });
@@ -63,7 +64,9 @@ class Keeper {
 
  private:
   static void note(std::string_view what, const Result<void>& outcome) {
-    if (!outcome && outcome.error().code != Code::cancelled) log::error("a round of the keeper failed", {{"part", what}, {"error", outcome.error().message}});
+    if (!outcome && outcome.error().code != Code::cancelled)
+      log::error("a round of the keeper failed",
+                 {{"part", what}, {"error", outcome.error().message}});
   }
 
   Home& home_;
@@ -74,72 +77,93 @@ class Keeper {
 int serve(const Globals& globals, const UpFlags& flags) {
   log::set_level(flags.verbose ? log::Level::debug : log::Level::info);
   const Context ctx = interruptible_context("slipway");
-  return with_home(globals, {.serving = true, .webhook_hosts = flags.webhook_hosts}, [&](Home& home) {
-    if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
-    if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
-    const serving::RegistrySource source(home.db(), home.registry(), home.blobs(), home.folder() / "cache");
-    serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(), {});
-    if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
-    host.start();
-    Keeper keeper(home, host);
+  return with_home(
+      globals, {.serving = true, .webhook_hosts = flags.webhook_hosts}, [&](Home& home) {
+        if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
+        if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
+        const serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
+                                             home.folder() / "cache");
+        serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(), {});
+        if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
+        host.start();
+        Keeper keeper(home, host);
 
-    server::Router router;
-    api::add_inference_routes(router, host, home.clock(), home.ids(), {});
-    api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs());
-    api::add_slipway_routes(router, {home.clock(), home.audit(), home.queue(), home.deployments(), home.predictions(), home.monitor(), home.labels(), home.loop(),
-                                     [&](const Context& request) { return keeper.catch_up(request); }});
-    std::atomic<server::HttpServer*> serving{nullptr};  // answers before start() returns, and may be asked for /metrics then
-    api::Metrics metrics;
-    api::add_process_metrics(metrics);
-    api::add_server_metrics(metrics, [&] {
-      const server::HttpServer* running = serving.load();
-      return running == nullptr ? server::ServerStats{} : running->stats();
-    });
-    api::add_serving_metrics(metrics, host);
-    metrics.add([&](api::MetricWriter& out) {
-      auto samples = home.monitor().metrics();
-      if (!samples) return log::error("monitoring metrics cannot be read", {{"error", samples.error().message}});
-      for (const monitoring::MetricSample& sample : *samples) out.gauge(sample.name, sample.help, sample.labels, sample.value);
-    });
-    api::add_metrics_routes(router, metrics);
-    auto started = server::HttpServer::start({.address = flags.address, .port = flags.port}, router, home.clock(), home.ids());
-    if (!started) return fail(started.error());
-    const std::unique_ptr<server::HttpServer> http = std::move(*started);
-    serving = http.get();
-    const std::string url = "http://" + flags.address + ":" + std::to_string(http->port());
+        server::Router router;
+        api::add_inference_routes(router, host, home.clock(), home.ids(), {});
+        api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs());
+        api::add_slipway_routes(router,
+                                {home.clock(), home.audit(), home.queue(), home.deployments(),
+                                 home.predictions(), home.monitor(), home.labels(), home.loop(),
+                                 [&](const Context& request) { return keeper.catch_up(request); }});
+        std::atomic<server::HttpServer*> serving{
+            nullptr};  // answers before start() returns, and may be asked for /metrics then
+        api::Metrics metrics;
+        api::add_process_metrics(metrics);
+        api::add_server_metrics(metrics, [&] {
+          const server::HttpServer* running = serving.load();
+          return running == nullptr ? server::ServerStats{} : running->stats();
+        });
+        api::add_serving_metrics(metrics, host);
+        metrics.add([&](api::MetricWriter& out) {
+          auto samples = home.monitor().metrics();
+          if (!samples)
+            return log::error("monitoring metrics cannot be read",
+                              {{"error", samples.error().message}});
+          for (const monitoring::MetricSample& sample : *samples)
+            out.gauge(sample.name, sample.help, sample.labels, sample.value);
+        });
+        api::add_metrics_routes(router, metrics);
+        auto started = server::HttpServer::start({.address = flags.address, .port = flags.port},
+                                                 router, home.clock(), home.ids());
+        if (!started) return fail(started.error());
+        const std::unique_ptr<server::HttpServer> http = std::move(*started);
+        serving = http.get();
+        const std::string url = "http://" + flags.address + ":" + std::to_string(http->port());
 
-    jobs::Worker worker(home.queue(), home.clock(), {.name = "server", .poll_every = std::chrono::milliseconds(100)});
-    worker.handle(feedback::Loop::kRetrainJob, [&](const Context& job_ctx, const jobs::Job& job) { return run_pipeline_job(job_ctx, job, home.folder(), url); });
-    worker.start();
-    std::jthread keeping([&](const std::stop_token& stop) { keeper.run(stop); });
-    std::cout << "slipway is up at " << url << " (home " << home.folder().string() << ")" << std::endl;
+        jobs::Worker worker(home.queue(), home.clock(),
+                            {.name = "server", .poll_every = std::chrono::milliseconds(100)});
+        worker.handle(feedback::Loop::kRetrainJob,
+                      [&](const Context& job_ctx, const jobs::Job& job) {
+                        return run_pipeline_job(job_ctx, job, home.folder(), url);
+                      });
+        worker.start();
+        std::jthread keeping([&](const std::stop_token& stop) { keeper.run(stop); });
+        std::cout << "slipway is up at " << url << " (home " << home.folder().string() << ")"
+                  << std::endl;
 
-    std::mutex mutex;
-    std::condition_variable_any stopped;
-    std::unique_lock lock(mutex);
-    stopped.wait(lock, ctx.stop, [] { return false; });
+        std::mutex mutex;
+        std::condition_variable_any stopped;
+        std::unique_lock lock(mutex);
+        stopped.wait(lock, ctx.stop, [] { return false; });
 
-    log::info("stopping");
-    http->stop();
-    worker.stop();
-    keeping.request_stop();
-    keeping.join();
-    host.finish_shadows();
-    if (auto head = home.audit().checkpoint(); !head) return fail(head.error());
-    return 0;
-  });
+        log::info("stopping");
+        http->stop();
+        worker.stop();
+        keeping.request_stop();
+        keeping.join();
+        host.finish_shadows();
+        if (auto head = home.audit().checkpoint(); !head) return fail(head.error());
+        return 0;
+      });
 }
 
 }  // namespace
 
 void add_up(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<UpFlags>();
-  CLI::App* up = app.add_subcommand("up", "Start the server: MLflow, Open Inference, Prometheus and slipway's API on one port");
-  up->add_option("--address", flags->address, "Address to listen on (loopback only)")->capture_default_str();
-  up->add_option("--port", flags->port, "Port to listen on; 0: any free one")->capture_default_str();
-  up->add_option("--allow-webhook", flags->webhook_hosts, "Where alerts may be sent: a host, address or network, such as hooks.example.org:443 or localhost:9000");
+  CLI::App* up = app.add_subcommand(
+      "up", "Start the server: MLflow, Open Inference, Prometheus and slipway's API on one port");
+  up->add_option("--address", flags->address, "Address to listen on (loopback only)")
+      ->capture_default_str();
+  up->add_option("--port", flags->port, "Port to listen on; 0: any free one")
+      ->capture_default_str();
+  up->add_option("--allow-webhook", flags->webhook_hosts,
+                 "Where alerts may be sent: a host, address or network, such as "
+                 "hooks.example.org:443 or localhost:9000");
   up->add_flag("--verbose", flags->verbose, "Log more");
-  up->footer("Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the requests under way.");
+  up->footer(
+      "Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the "
+      "requests under way.");
   up->callback([flags, &globals] { globals.exit_code = serve(globals, *flags); });
 }
 

@@ -374,7 +374,8 @@ Result<void> scan(const Context& ctx, Engine& engine, const std::string& from,
                   const ValidationOptions& options, Report& report) {
   std::vector<std::string> numbers = {"CAST(count(*) AS DOUBLE) AS n"};
   for (std::size_t i = 0; i < rules.size(); ++i) {
-    numbers.push_back(fmt::format("CAST(count(*) FILTER ({}) AS DOUBLE) AS c{}", compiled[i].looked_at, i));
+    numbers.push_back(
+        fmt::format("CAST(count(*) FILTER ({}) AS DOUBLE) AS c{}", compiled[i].looked_at, i));
     if (rules[i].check == Check::unique || rules[i].check == Check::schema) {
       numbers.push_back(fmt::format("0.0 AS u{}", i));
     } else if (!compiled[i].bad.empty()) {

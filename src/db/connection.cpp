@@ -6,29 +6,38 @@ namespace slipway::db {
 namespace {
 
 constexpr std::size_t kMaxCachedStatements = 256;
-constexpr int kBusyTimeoutMs = 30'000;  // another process may hold the write lock for one transaction
+constexpr int kBusyTimeoutMs =
+    30'000;  // another process may hold the write lock for one transaction
 
 Result<void> bind_values(sqlite3* handle, sqlite3_stmt* statement, std::span<const Value> values) {
   const int wanted = sqlite3_bind_parameter_count(statement);
   if (wanted != static_cast<int>(values.size())) {
-    return internal("a statement has " + std::to_string(wanted) + " parameters and got " + std::to_string(values.size()) +
-                    " values: " + sqlite3_sql(statement));
+    return internal("a statement has " + std::to_string(wanted) + " parameters and got " +
+                    std::to_string(values.size()) + " values: " + sqlite3_sql(statement));
   }
   for (std::size_t i = 0; i < values.size(); ++i) {
     const Value& value = values[i];
     const int index = static_cast<int>(i) + 1;
     int code = SQLITE_OK;
     switch (value.kind) {
-      case Value::Kind::null: code = sqlite3_bind_null(statement, index); break;
-      case Value::Kind::integer: code = sqlite3_bind_int64(statement, index, value.integer); break;
-      case Value::Kind::real: code = sqlite3_bind_double(statement, index, value.real); break;
+      case Value::Kind::null:
+        code = sqlite3_bind_null(statement, index);
+        break;
+      case Value::Kind::integer:
+        code = sqlite3_bind_int64(statement, index, value.integer);
+        break;
+      case Value::Kind::real:
+        code = sqlite3_bind_double(statement, index, value.real);
+        break;
       case Value::Kind::text:
-        code = sqlite3_bind_text64(statement, index, value.text.data() == nullptr ? "" : value.text.data(), value.text.size(),
-                                   SQLITE_TRANSIENT, SQLITE_UTF8);
+        code = sqlite3_bind_text64(statement, index,
+                                   value.text.data() == nullptr ? "" : value.text.data(),
+                                   value.text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
         break;
       case Value::Kind::blob:
-        code = sqlite3_bind_blob64(statement, index, value.text.data() == nullptr ? "" : value.text.data(), value.text.size(),
-                                   SQLITE_TRANSIENT);
+        code = sqlite3_bind_blob64(statement, index,
+                                   value.text.data() == nullptr ? "" : value.text.data(),
+                                   value.text.size(), SQLITE_TRANSIENT);
         break;
     }
     if (code != SQLITE_OK) return sqlite_error(handle, "cannot bind a value");
@@ -43,18 +52,25 @@ Error sqlite_error(sqlite3* handle, std::string_view doing) {
   const std::string message = std::string(doing) + ": " + sqlite3_errmsg(handle);
   switch (code & 0xff) {
     case SQLITE_CONSTRAINT:
-      return code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY ? already_exists(message)
-                                                                                      : failed_precondition(message);
+      return code == SQLITE_CONSTRAINT_UNIQUE || code == SQLITE_CONSTRAINT_PRIMARYKEY
+                 ? already_exists(message)
+                 : failed_precondition(message);
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return unavailable(message);
-    case SQLITE_FULL: return resource_exhausted(message);
+    case SQLITE_LOCKED:
+      return unavailable(message);
+    case SQLITE_FULL:
+      return resource_exhausted(message);
     case SQLITE_READONLY:
     case SQLITE_PERM:
-    case SQLITE_AUTH: return permission_denied(message);
-    case SQLITE_CANTOPEN: return not_found(message);
+    case SQLITE_AUTH:
+      return permission_denied(message);
+    case SQLITE_CANTOPEN:
+      return not_found(message);
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return data_loss(message);
-    default: return internal(message);
+    case SQLITE_NOTADB:
+      return data_loss(message);
+    default:
+      return internal(message);
   }
 }
 
@@ -63,30 +79,39 @@ Connection::Impl::~Impl() {
   sqlite3_close_v2(handle);
 }
 
-Result<std::unique_ptr<Connection::Impl>> Connection::Impl::open(const std::string& file, bool read_only, bool durable) {
+Result<std::unique_ptr<Connection::Impl>> Connection::Impl::open(const std::string& file,
+                                                                 bool read_only, bool durable) {
   auto impl = std::make_unique<Impl>();
-  const int flags = (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) | SQLITE_OPEN_NOMUTEX;
+  const int flags =
+      (read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) |
+      SQLITE_OPEN_NOMUTEX;
   const mode_t before = ::umask(0077);
   const int code = sqlite3_open_v2(file.c_str(), &impl->handle, flags, nullptr);
   ::umask(before);
-  if (code != SQLITE_OK) return sqlite_error(impl->handle, "cannot open the database '" + file + "'");
+  if (code != SQLITE_OK)
+    return sqlite_error(impl->handle, "cannot open the database '" + file + "'");
   sqlite3_busy_timeout(impl->handle, kBusyTimeoutMs);
   sqlite3_extended_result_codes(impl->handle, 1);
   std::string setup = "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-8192;";
-  if (!read_only) setup += durable ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" : "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;";
-  if (auto done = impl->execute(setup.c_str()); !done) return done.error().at("cannot open the database '" + file + "'");
+  if (!read_only)
+    setup += durable ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                     : "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;";
+  if (auto done = impl->execute(setup.c_str()); !done)
+    return done.error().at("cannot open the database '" + file + "'");
   return impl;
 }
 
 Result<StatementPtr> Connection::Impl::take(std::string_view sql) {
-  if (const auto found = idle.find(std::string(sql)); found != idle.end() && !found->second.empty()) {
+  if (const auto found = idle.find(std::string(sql));
+      found != idle.end() && !found->second.empty()) {
     StatementPtr statement = std::move(found->second.back());
     found->second.pop_back();
     --cached;
     return statement;
   }
   sqlite3_stmt* raw = nullptr;
-  if (sqlite3_prepare_v3(handle, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK) {
+  if (sqlite3_prepare_v3(handle, sql.data(), static_cast<int>(sql.size()),
+                         SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK) {
     return sqlite_error(handle, "cannot prepare '" + std::string(sql) + "'");
   }
   return StatementPtr(raw);
@@ -101,7 +126,8 @@ void Connection::Impl::give_back(std::string_view sql, StatementPtr statement) {
 }
 
 Result<void> Connection::Impl::execute(const char* sql) {
-  if (sqlite3_exec(handle, sql, nullptr, nullptr, nullptr) != SQLITE_OK) return sqlite_error(handle, "a statement failed");
+  if (sqlite3_exec(handle, sql, nullptr, nullptr, nullptr) != SQLITE_OK)
+    return sqlite_error(handle, "a statement failed");
   return {};
 }
 
@@ -142,17 +168,24 @@ bool Rows::next() {
   const int code = sqlite3_step(impl_->statement.get());
   if (code == SQLITE_ROW) return true;
   impl_->done = true;
-  if (code != SQLITE_DONE) impl_->status = sqlite_error(impl_->connection->handle, "a query failed");
+  if (code != SQLITE_DONE)
+    impl_->status = sqlite_error(impl_->connection->handle, "a query failed");
   return false;
 }
 
 Result<void> Rows::status() const { return impl_->status; }
 
-bool Rows::is_null(int column) const { return sqlite3_column_type(impl_->statement.get(), column) == SQLITE_NULL; }
+bool Rows::is_null(int column) const {
+  return sqlite3_column_type(impl_->statement.get(), column) == SQLITE_NULL;
+}
 
-std::int64_t Rows::integer(int column) const { return sqlite3_column_int64(impl_->statement.get(), column); }
+std::int64_t Rows::integer(int column) const {
+  return sqlite3_column_int64(impl_->statement.get(), column);
+}
 
-double Rows::real(int column) const { return sqlite3_column_double(impl_->statement.get(), column); }
+double Rows::real(int column) const {
+  return sqlite3_column_double(impl_->statement.get(), column);
+}
 
 std::string_view Rows::view(int column) const {
   const void* bytes = sqlite3_column_blob(impl_->statement.get(), column);
@@ -180,7 +213,8 @@ std::optional<double> Rows::maybe_real(int column) const {
 Result<Rows> Connection::query_values(std::string_view sql, std::span<const Value> values) {
   auto statement = impl_->take(sql);
   if (!statement) return statement.error();
-  if (auto bound = bind_values(impl_->handle, statement->get(), values); !bound) return bound.error();
+  if (auto bound = bind_values(impl_->handle, statement->get(), values); !bound)
+    return bound.error();
   auto rows = std::make_unique<Rows::Impl>();
   rows->connection = impl_;
   rows->sql = sql;
@@ -188,7 +222,9 @@ Result<Rows> Connection::query_values(std::string_view sql, std::span<const Valu
   return Rows(std::move(rows));
 }
 
-Result<void> Transaction::run_values(std::string_view sql, std::span<const Value> values) { return impl_->run(sql, values); }
+Result<void> Transaction::run_values(std::string_view sql, std::span<const Value> values) {
+  return impl_->run(sql, values);
+}
 
 std::int64_t Transaction::changes() const { return sqlite3_changes64(impl_->handle); }
 

@@ -13,7 +13,8 @@
 namespace slipway::db {
 namespace {
 
-constexpr std::size_t kMaxGroup = 4096;  // writes in one transaction: bounds how long the lock is held
+constexpr std::size_t kMaxGroup =
+    4096;  // writes in one transaction: bounds how long the lock is held
 
 constexpr const char* kSchemaTable =
     "CREATE TABLE IF NOT EXISTS schema_migrations("
@@ -45,12 +46,14 @@ struct Database::Impl {
   mutable std::condition_variable readers_changed;
   mutable std::vector<std::unique_ptr<Connection::Impl>> idle_readers;
   mutable int open_readers = 0;
-  mutable std::unique_ptr<Connection::Impl> counter;  // for change_counter: data_version is kept per connection
+  mutable std::unique_ptr<Connection::Impl>
+      counter;  // for change_counter: data_version is kept per connection
   mutable std::mutex counter_mutex;
 
   Result<std::unique_ptr<Connection::Impl>> take_reader() const {
     std::unique_lock lock(readers_mutex);
-    readers_changed.wait(lock, [&] { return !idle_readers.empty() || open_readers < options.readers; });
+    readers_changed.wait(lock,
+                         [&] { return !idle_readers.empty() || open_readers < options.readers; });
     if (!idle_readers.empty()) {
       auto reader = std::move(idle_readers.back());
       idle_readers.pop_back();
@@ -99,7 +102,8 @@ struct Database::Impl {
       if (!job.outcome) {
         if (auto undone = writer->execute("ROLLBACK TO job"); !undone) job.outcome = undone;
       }
-      if (auto released = writer->execute("RELEASE job"); !released && job.outcome) job.outcome = released;
+      if (auto released = writer->execute("RELEASE job"); !released && job.outcome)
+        job.outcome = released;
     }
   }
 
@@ -143,12 +147,16 @@ struct Database::Impl {
 
 Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& file, Options options) {
+Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& file,
+                                                 Options options) {
   std::error_code problem;
   const bool exists = std::filesystem::exists(file, problem);
-  if (options.read_only && !exists) return not_found("the database '" + file.string() + "' does not exist");
-  if (exists && std::filesystem::file_size(file, problem) == 0 && std::filesystem::exists(file.string() + "-wal", problem)) {
-    return data_loss("the database '" + file.string() + "' is empty beside a write-ahead log: restore it from a backup");
+  if (options.read_only && !exists)
+    return not_found("the database '" + file.string() + "' does not exist");
+  if (exists && std::filesystem::file_size(file, problem) == 0 &&
+      std::filesystem::exists(file.string() + "-wal", problem)) {
+    return data_loss("the database '" + file.string() +
+                     "' is empty beside a write-ahead log: restore it from a backup");
   }
   auto impl = std::make_unique<Impl>();
   impl->file = file;
@@ -157,7 +165,8 @@ Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& fi
     auto writer = Connection::Impl::open(file.string(), false, options.durable);
     if (!writer) return writer.error();
     impl->writer = std::move(*writer);
-    if (auto made = impl->writer->execute(kSchemaTable); !made) return made.error().at(file.string());
+    if (auto made = impl->writer->execute(kSchemaTable); !made)
+      return made.error().at(file.string());
     impl->thread = std::jthread([raw = impl.get()] { raw->write_loop(); });
   }
   return std::unique_ptr<Database>(new Database(std::move(impl)));
@@ -176,28 +185,37 @@ Result<void> Database::migrate(std::string_view module, std::span<const Migratio
   return write([&](Transaction& tx) -> Result<void> {
     std::map<std::int64_t, std::string> done;
     {
-      auto rows = tx.query("SELECT version, sha256 FROM schema_migrations WHERE module = ? ORDER BY version", module);
+      auto rows = tx.query(
+          "SELECT version, sha256 FROM schema_migrations WHERE module = ? ORDER BY version",
+          module);
       if (!rows) return rows.error();
       while (rows->next()) done[rows->integer(0)] = rows->text(1);
       if (auto status = rows->status(); !status) return status;
     }
-    if (!done.empty() && done.rbegin()->first > (migrations.empty() ? 0 : migrations.back().version)) {
-      return failed_precondition("the database '" + impl_->file.string() + "' holds version " + std::to_string(done.rbegin()->first) +
-                                 " of the schema of '" + std::string(module) + "', and this program knows up to " +
-                                 std::to_string(migrations.empty() ? 0 : migrations.back().version) + ": use a newer slipway");
+    if (!done.empty() &&
+        done.rbegin()->first > (migrations.empty() ? 0 : migrations.back().version)) {
+      return failed_precondition(
+          "the database '" + impl_->file.string() + "' holds version " +
+          std::to_string(done.rbegin()->first) + " of the schema of '" + std::string(module) +
+          "', and this program knows up to " +
+          std::to_string(migrations.empty() ? 0 : migrations.back().version) +
+          ": use a newer slipway");
     }
     for (const Migration& migration : migrations) {
       const std::string digest = sha256_hex(migration.sql);
       if (const auto found = done.find(migration.version); found != done.end()) {
         if (found->second == digest) continue;
-        return data_loss("migration " + std::to_string(migration.version) + " of '" + std::string(module) +
+        return data_loss("migration " + std::to_string(migration.version) + " of '" +
+                         std::string(module) +
                          "' differs from the one this database was made with");
       }
       if (auto ran = impl_->writer->execute(std::string(migration.sql).c_str()); !ran) {
-        return ran.error().at("migration " + std::to_string(migration.version) + " of '" + std::string(module) + "'");
+        return ran.error().at("migration " + std::to_string(migration.version) + " of '" +
+                              std::string(module) + "'");
       }
-      if (auto noted = tx.run("INSERT INTO schema_migrations(module, version, name, sha256) VALUES(?, ?, ?, ?)", module,
-                              migration.version, migration.name, digest);
+      if (auto noted = tx.run(
+              "INSERT INTO schema_migrations(module, version, name, sha256) VALUES(?, ?, ?, ?)",
+              module, migration.version, migration.name, digest);
           !noted) {
         return noted;
       }
@@ -206,8 +224,10 @@ Result<void> Database::migrate(std::string_view module, std::span<const Migratio
   });
 }
 
-void Database::write_async(std::function<Result<void>(Transaction&)> body, std::function<void(Result<void>)> done) {
-  if (impl_->options.read_only) return done(failed_precondition("the database was opened to read only"));
+void Database::write_async(std::function<Result<void>(Transaction&)> body,
+                           std::function<void(Result<void>)> done) {
+  if (impl_->options.read_only)
+    return done(failed_precondition("the database was opened to read only"));
   impl_->enqueue({std::move(body), std::move(done), {}});
 }
 
@@ -256,14 +276,17 @@ Result<std::vector<std::string>> Database::check() const {
     }
     auto keys = connection.query("PRAGMA foreign_key_check");
     if (!keys) return keys.error();
-    while (keys->next()) findings.push_back("a row of '" + keys->text(0) + "' points at nothing in '" + keys->text(2) + "'");
+    while (keys->next())
+      findings.push_back("a row of '" + keys->text(0) + "' points at nothing in '" + keys->text(2) +
+                         "'");
     return findings;
   });
 }
 
 Result<void> Database::backup_to(const std::filesystem::path& target) const {
   std::error_code problem;
-  if (std::filesystem::exists(target, problem)) return already_exists("'" + target.string() + "' exists already: name a new file");
+  if (std::filesystem::exists(target, problem))
+    return already_exists("'" + target.string() + "' exists already: name a new file");
   return read([&](Connection&) -> Result<void> {
     auto source = Connection::Impl::open(impl_->file.string(), true, true);
     if (!source) return source.error();

@@ -1,7 +1,7 @@
-// The metadata database behind one small interface. SQLite in WAL mode: readers see a snapshot and never block the
-// writer; all writes of this process go through one writer thread, which puts many of them into one transaction with
-// one fsync (group commit). Another process (a pipeline run beside a server) may write to the same file: SQLite's lock
-// orders them.
+// The metadata database behind one small interface. SQLite in WAL mode: readers see a snapshot and
+// never block the writer; all writes of this process go through one writer thread, which puts many
+// of them into one transaction with one fsync (group commit). Another process (a pipeline run
+// beside a server) may write to the same file: SQLite's lock orders them.
 //   auto db = Database::open(home / "slipway.db", {});
 //   db->write([&](Transaction& tx) -> Result<void> {            // returns when durable
 //     return tx.run("INSERT INTO runs(id, name) VALUES(?, ?)", id, name);
@@ -12,8 +12,9 @@
 //     if (!row->next()) return not_found("run '" + id + "' does not exist");
 //     return row->text(0);
 //   });
-// Thread-safe. Calls block: make them from worker threads. A write's body may run again after a lost lock, and its
-// changes are undone (savepoint) when it returns an error; do no other side effects in it.
+// Thread-safe. Calls block: make them from worker threads. A write's body may run again after a
+// lost lock, and its changes are undone (savepoint) when it returns an error; do no other side
+// effects in it.
 #pragma once
 #include <cstdint>
 #include <filesystem>
@@ -30,7 +31,8 @@
 
 namespace slipway::db {
 
-// One step of a module's schema: src/<module>/sql/NNNN_what.sql, embedded at build time (<module>/migrations.h).
+// One step of a module's schema: src/<module>/sql/NNNN_what.sql, embedded at build time
+// (<module>/migrations.h).
 struct Migration {
   int version;
   std::string_view name;
@@ -68,19 +70,19 @@ Value bind(const std::optional<T>& maybe) {
   return maybe ? bind(*maybe) : Value{};
 }
 
-// The rows of one query, walked once. Texts and blobs are copied out. NaN is stored by SQLite as NULL: store special
-// doubles in a column of their own.
+// The rows of one query, walked once. Texts and blobs are copied out. NaN is stored by SQLite as
+// NULL: store special doubles in a column of their own.
 class Rows {
  public:
   Rows(Rows&&) noexcept;
   Rows& operator=(Rows&&) noexcept;
   ~Rows();
-  bool next();                 // false at the end or on an error: see status()
+  bool next();                  // false at the end or on an error: see status()
   Result<void> status() const;  // the error that ended the walk, if one did
   bool is_null(int column) const;
   std::int64_t integer(int column) const;
   double real(int column) const;
-  std::string text(int column) const;  // also blobs
+  std::string text(int column) const;       // also blobs
   std::string_view view(int column) const;  // until the next call of next()
   std::optional<std::string> maybe_text(int column) const;
   std::optional<std::int64_t> maybe_integer(int column) const;
@@ -124,8 +126,8 @@ class Transaction : public Connection {
 };
 
 struct Options {
-  bool durable = true;   // fsync before a write is acknowledged
-  int readers = 4;       // connections for read()
+  bool durable = true;  // fsync before a write is acknowledged
+  int readers = 4;      // connections for read()
   bool read_only = false;
 };
 
@@ -135,15 +137,17 @@ class Database {
   static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file, Options options);
   ~Database();
 
-  // Brings one module's schema up to date: each migration once, in order, in a transaction under the database's lock.
-  // failed_precondition when the file is newer than this program; data_loss when a merged migration was changed.
+  // Brings one module's schema up to date: each migration once, in order, in a transaction under
+  // the database's lock. failed_precondition when the file is newer than this program; data_loss
+  // when a merged migration was changed.
   Result<void> migrate(std::string_view module, std::span<const Migration> migrations);
 
   // Runs body on a snapshot. R is Result<something>.
   template <class F>
   std::invoke_result_t<F, Connection&> read(F&& body) const {
     std::optional<std::invoke_result_t<F, Connection&>> result;
-    if (auto ran = read_erased([&](Connection& c) { result.emplace(body(c)); }); !ran) return ran.error();
+    if (auto ran = read_erased([&](Connection& c) { result.emplace(body(c)); }); !ran)
+      return ran.error();
     return std::move(*result);
   }
   // Runs body in a transaction and returns after it is committed (durably, by default).
@@ -159,7 +163,8 @@ class Database {
     return std::move(*result);
   }
   // Like write, without waiting: done is called on the writer thread after the commit.
-  void write_async(std::function<Result<void>(Transaction&)> body, std::function<void(Result<void>)> done);
+  void write_async(std::function<Result<void>(Transaction&)> body,
+                   std::function<void(Result<void>)> done);
 
   // Changes whenever anyone, this process or another, has committed. Cheap: for polling.
   Result<std::int64_t> change_counter() const;

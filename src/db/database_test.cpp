@@ -10,9 +10,11 @@ namespace {
 using test::failed_with;
 using test::ok;
 
-constexpr Migration kOne[] = {{1, "init", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"}};
-constexpr Migration kTwo[] = {{1, "init", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"},
-                              {2, "more", "ALTER TABLE t ADD COLUMN size REAL; CREATE INDEX t_size ON t(size);"}};
+constexpr Migration kOne[] = {
+    {1, "init", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"}};
+constexpr Migration kTwo[] = {
+    {1, "init", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT UNIQUE);"},
+    {2, "more", "ALTER TABLE t ADD COLUMN size REAL; CREATE INDEX t_size ON t(size);"}};
 
 struct DatabaseTest : ::testing::Test {
   test::Scratch scratch;
@@ -37,7 +39,8 @@ TEST_F(DatabaseTest, ReadsBackEveryKindOfValue) {
   auto db = open();
   ASSERT_TRUE(ok(db->write([](Transaction& tx) -> Result<void> {
     if (auto made = tx.run("CREATE TABLE v(i, r, s, b, n)"); !made) return made;
-    return tx.run("INSERT INTO v VALUES(?, ?, ?, ?, ?)", 9'007'199'254'740'993, 0.1, "odd \xC3\xA9 'text'", Blob{std::string_view("a\0b", 3)},
+    return tx.run("INSERT INTO v VALUES(?, ?, ?, ?, ?)", 9'007'199'254'740'993, 0.1,
+                  "odd \xC3\xA9 'text'", Blob{std::string_view("a\0b", 3)},
                   std::optional<std::string>());
   })));
   auto checked = db->read([](Connection& c) -> Result<void> {
@@ -64,7 +67,9 @@ TEST_F(DatabaseTest, UndoesOnlyTheFailedWriteOfAGroup) {
     outcomes.push_back(promise->get_future());
     db->write_async(
         [i](Transaction& tx) -> Result<void> {
-          if (auto put = tx.run("INSERT INTO t(id, name) VALUES(?, ?)", i, "n" + std::to_string(i)); !put) return put;
+          if (auto put = tx.run("INSERT INTO t(id, name) VALUES(?, ?)", i, "n" + std::to_string(i));
+              !put)
+            return put;
           if (i % 3 == 0) return failed_precondition("not this one");
           return {};
         },
@@ -97,7 +102,8 @@ TEST_F(DatabaseTest, MigratesOnceAndInOrder) {
   }
   auto db = open();
   EXPECT_TRUE(ok(db->migrate("m", kTwo)));
-  EXPECT_TRUE(failed_with(db->migrate("m", kOne), Code::failed_precondition));  // an older program refuses a newer file
+  EXPECT_TRUE(failed_with(db->migrate("m", kOne),
+                          Code::failed_precondition));  // an older program refuses a newer file
   constexpr Migration kChanged[] = {kOne[0], {2, "more", "ALTER TABLE t ADD COLUMN other REAL;"}};
   EXPECT_TRUE(failed_with(db->migrate("m", kChanged), Code::data_loss));
 }
@@ -117,7 +123,8 @@ TEST_F(DatabaseTest, ReadersSeeASnapshotWhileWritesGoOn) {
     auto first = c.query("SELECT count(*) FROM t");
     if (!first) return first.error();
     first->next();
-    EXPECT_TRUE(ok(db->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('later')"); })));
+    EXPECT_TRUE(ok(
+        db->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('later')"); })));
     auto second = c.query("SELECT count(*) FROM t");
     if (!second) return second.error();
     second->next();
@@ -134,7 +141,8 @@ TEST_F(DatabaseTest, NoticesWritesOfAnotherProcess) {
   auto before = db->change_counter();
   ASSERT_TRUE(ok(before));
   auto other = open();
-  ASSERT_TRUE(ok(other->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('a')"); })));
+  ASSERT_TRUE(
+      ok(other->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('a')"); })));
   auto after = db->change_counter();
   ASSERT_TRUE(ok(after));
   EXPECT_NE(*before, *after);
@@ -149,7 +157,8 @@ TEST_F(DatabaseTest, ManyThreadsWriteWithoutLosingOne) {
       threads.emplace_back([&, t] {
         for (int i = 0; i < 50; ++i) {
           EXPECT_TRUE(ok(db->write([&](Transaction& tx) {
-            return tx.run("INSERT INTO t(name) VALUES(?)", std::to_string(t) + "/" + std::to_string(i));
+            return tx.run("INSERT INTO t(name) VALUES(?)",
+                          std::to_string(t) + "/" + std::to_string(i));
           })));
           count(*db);
         }
@@ -162,17 +171,21 @@ TEST_F(DatabaseTest, ManyThreadsWriteWithoutLosingOne) {
 TEST_F(DatabaseTest, BackupIsADatabaseOfItsOwn) {
   auto db = open();
   ASSERT_TRUE(ok(db->migrate("m", kOne)));
-  ASSERT_TRUE(ok(db->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('kept')"); })));
+  ASSERT_TRUE(
+      ok(db->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('kept')"); })));
   ASSERT_TRUE(ok(db->backup_to(scratch / "copy.db")));
   EXPECT_TRUE(failed_with(db->backup_to(scratch / "copy.db"), Code::already_exists));
   auto copy = Database::open(scratch / "copy.db", {.read_only = true});
   ASSERT_TRUE(ok(copy));
   EXPECT_EQ(count(**copy), 1);
-  EXPECT_TRUE(failed_with((*copy)->write([](Transaction& tx) { return tx.run("DELETE FROM t"); }), Code::failed_precondition));
+  EXPECT_TRUE(failed_with((*copy)->write([](Transaction& tx) { return tx.run("DELETE FROM t"); }),
+                          Code::failed_precondition));
 }
 
 TEST_F(DatabaseTest, RefusesAFileThatIsNoDatabase) {
-  scratch.file("test.db", "this is no database, but a text that is long enough to have a header of its own: " + std::string(4096, 'x'));
+  scratch.file("test.db",
+               "this is no database, but a text that is long enough to have a header of its own: " +
+                   std::string(4096, 'x'));
   EXPECT_TRUE(failed_with(Database::open(scratch / "test.db", {}), Code::data_loss));
 }
 

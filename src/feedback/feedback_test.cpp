@@ -20,7 +20,8 @@ TEST(LabelStore, KeepsTheNewestByItsOwnTime) {
   const Time early = test::kNoon2013;
   const Time late = early + std::chrono::hours(1);
   ASSERT_TRUE(ok((*store)->add("late", std::array{Label{"a", 1, late}, Label{"b", 0, early}})));
-  ASSERT_TRUE(ok((*store)->add("late", std::array{Label{"a", 0, early}, Label{"b", 1, late}})));  // the first is outdated
+  ASSERT_TRUE(ok((*store)->add(
+      "late", std::array{Label{"a", 0, early}, Label{"b", 1, late}})));  // the first is outdated
   const std::vector<std::string> ids = {"a", "b", "c"};
   auto found = (*store)->labels("late", ids);
   ASSERT_TRUE(ok(found));
@@ -31,7 +32,9 @@ TEST(LabelStore, KeepsTheNewestByItsOwnTime) {
   ASSERT_TRUE(ok(known_early));
   EXPECT_FALSE((*known_early)[0].has_value());
   EXPECT_EQ(*(*store)->count("late"), 2);
-  EXPECT_TRUE(failed_with((*store)->add("late", std::array{Label{"d", 1, early}, Label{"", 1, early}}), Code::invalid_argument));
+  EXPECT_TRUE(
+      failed_with((*store)->add("late", std::array{Label{"d", 1, early}, Label{"", 1, early}}),
+                  Code::invalid_argument));
   EXPECT_EQ(*(*store)->count("late"), 2);  // all or none
 }
 
@@ -57,7 +60,8 @@ TEST(Judge, DecidesByTheIntervalAndTheTimeInShadow) {
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);
-    const evaluation::Comparison comparison{.metric = evaluation::Metric::log_loss, .rows = row.rows, .low = row.low, .high = row.high};
+    const evaluation::Comparison comparison{
+        .metric = evaluation::Metric::log_loss, .rows = row.rows, .low = row.low, .high = row.high};
     const Verdict verdict = judge(spec, comparison, row.in_shadow);
     EXPECT_EQ(verdict.kind, row.want) << verdict.reason;
     EXPECT_FALSE(verdict.reason.empty());
@@ -65,7 +69,9 @@ TEST(Judge, DecidesByTheIntervalAndTheTimeInShadow) {
 }
 
 TEST(LoopSpec, NamesWhatIsWrong) {
-  auto document = SpecDocument::parse("retrain:\n  - {name: c, pipeline: r.yaml}\npromotion: {metric: auk, confidence: 2}\n", "p.yaml");
+  auto document = SpecDocument::parse(
+      "retrain:\n  - {name: c, pipeline: r.yaml}\npromotion: {metric: auk, confidence: 2}\n",
+      "p.yaml");
   ASSERT_TRUE(ok(document));
   SpecReader reader(*document);
   LoopSpec::read(reader);

@@ -1,7 +1,7 @@
 // Labels: the truth about a prediction, sent back later under the prediction's id.
 //   auto added = labels.add("flights", {{id, 1.0, arrived}});     // returns when durable
-// The newest label by its own time counts; the same label again changes nothing. Thread-safe; calls block on the
-// database.
+// The newest label by its own time counts; the same label again changes nothing. Thread-safe; calls
+// block on the database.
 #pragma once
 #include <memory>
 #include <optional>
@@ -26,9 +26,11 @@ class LabelStore final : public monitoring::LabelSource {
   static Result<std::unique_ptr<LabelStore>> open(db::Database& db, const Clock& clock);
   // All or none. invalid_argument tells which one is wrong.
   Result<void> add(const std::string& deployment, std::span<const Label> labels);
-  Result<std::vector<std::optional<double>>> labels(const std::string& deployment, std::span<const std::string> ids) override;
+  Result<std::vector<std::optional<double>>> labels(const std::string& deployment,
+                                                    std::span<const std::string> ids) override;
   // The same, of labels known at or before a time, with their times.
-  Result<std::vector<std::optional<Label>>> find(std::span<const std::string> ids, std::optional<Time> until) const;
+  Result<std::vector<std::optional<Label>>> find(std::span<const std::string> ids,
+                                                 std::optional<Time> until) const;
   Result<std::int64_t> count(const std::string& deployment) const;
 
  private:

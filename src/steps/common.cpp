@@ -9,7 +9,8 @@ namespace {
 
 void flatten(const Json& value, const std::string& prefix, std::vector<tracking::Param>& into) {
   if (value.is_object()) {
-    for (const auto& [key, child] : value.items()) flatten(child, prefix.empty() ? key : prefix + "." + key, into);
+    for (const auto& [key, child] : value.items())
+      flatten(child, prefix.empty() ? key : prefix + "." + key, into);
     return;
   }
   into.push_back({prefix, value.is_string() ? value.get<std::string>() : value.dump()});
@@ -17,7 +18,8 @@ void flatten(const Json& value, const std::string& prefix, std::vector<tracking:
 
 // What a program prints on its standard output; empty when it fails.
 std::string output_of(const std::string& command) {
-  std::FILE* pipe = ::popen(command.c_str(), "r");  // NOLINT(cert-env33-c): the path in it is quoted
+  std::FILE* pipe =
+      ::popen(command.c_str(), "r");  // NOLINT(cert-env33-c): the path in it is quoted
   if (pipe == nullptr) return "";
   std::string text;
   char buffer[256];
@@ -59,7 +61,9 @@ RowsSpec RowsSpec::read(SpecReader& reader) {
 
 std::string RowsSpec::sql(const std::string& relation) const {
   std::string conditions;
-  const auto add = [&](const std::string& condition) { conditions += (conditions.empty() ? " WHERE " : " AND ") + condition; };
+  const auto add = [&](const std::string& condition) {
+    conditions += (conditions.empty() ? " WHERE " : " AND ") + condition;
+  };
   const auto moment = [](const std::string& text) {
     auto time = parse_time(text);
     std::string shown = time ? format_time(*time) : text;
@@ -78,7 +82,8 @@ Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& w
   return data::Engine::open({.memory_limit_mb = 512, .temp_dir = work_dir});
 }
 
-Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name, const data::DatasetRef& ref) {
+Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name,
+                         const data::DatasetRef& ref) {
   auto files = services.datasets.files(ref);
   if (!files) return files.error();
   data::Source source;
@@ -100,8 +105,10 @@ Result<data::TablePtr> load_rows(const Context& ctx, const Services& services, c
   if (!columns) return columns.error();
   if (columns->rows() == 0) {
     return failed_precondition("the dataset '" + ref->name + "' has no rows" +
-                               (spec.from.empty() ? "" : " from " + spec.from) + (spec.until.empty() ? "" : " until " + spec.until) +
-                               (spec.where.empty() ? "" : " where " + spec.where) + ": check the window");
+                               (spec.from.empty() ? "" : " from " + spec.from) +
+                               (spec.until.empty() ? "" : " until " + spec.until) +
+                               (spec.where.empty() ? "" : " where " + spec.where) +
+                               ": check the window");
   }
   return table;
 }
@@ -111,21 +118,23 @@ Result<std::vector<double>> numbers_of(const data::Batch& batch, const std::stri
   if (!index) return index.error();
   const data::ColumnView& view = batch.columns[*index];
   if (view.type == data::Type::text) {
-    return invalid_argument("the column '" + column + "' is text, and a number is needed: cast it in the SQL before");
+    return invalid_argument("the column '" + column +
+                            "' is text, and a number is needed: cast it in the SQL before");
   }
   std::vector<double> values(static_cast<std::size_t>(view.rows));
   for (std::int64_t row = 0; row < view.rows; ++row) {
     const double value = view.number(row);
     if (!std::isfinite(value)) {
-      return invalid_argument("the column '" + column + "' has no number in row " + std::to_string(row + 1) +
-                              ": filter such rows out before");
+      return invalid_argument("the column '" + column + "' has no number in row " +
+                              std::to_string(row + 1) + ": filter such rows out before");
     }
     values[static_cast<std::size_t>(row)] = value;
   }
   return values;
 }
 
-Result<data::Batch> select(const data::Batch& batch, const data::Schema& wanted, data::Schema& schema) {
+Result<data::Batch> select(const data::Batch& batch, const data::Schema& wanted,
+                           data::Schema& schema) {
   data::Batch chosen;
   schema.fields.clear();
   for (const data::Field& field : wanted.fields) {
@@ -139,11 +148,13 @@ Result<data::Batch> select(const data::Batch& batch, const data::Schema& wanted,
   return chosen;
 }
 
-Result<models::Bundle> open_bundle(const Services& services, const std::string& digest, const std::filesystem::path& work_dir) {
+Result<models::Bundle> open_bundle(const Services& services, const std::string& digest,
+                                   const std::filesystem::path& work_dir) {
   const auto folder = work_dir / ("bundle-" + digest.substr(0, 16));
   std::error_code problem;
   if (!std::filesystem::exists(folder, problem)) {
-    if (auto out = services.blobs.get_tree(digest, folder); !out) return out.error().at("bundle " + digest.substr(0, 12));
+    if (auto out = services.blobs.get_tree(digest, folder); !out)
+      return out.error().at("bundle " + digest.substr(0, 12));
   }
   return models::Bundle::load(folder);
 }
@@ -155,7 +166,8 @@ std::string code_commit(const std::filesystem::path& folder) {
   return output_of(git + " status --porcelain 2>/dev/null").empty() ? commit : commit + "+changes";
 }
 
-Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call, const Services& services, data::Engine& engine,
+Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
+                             const Services& services, data::Engine& engine,
                              const NewDataset& dataset) {
   const auto file = call.work_dir / "rows.parquet";
   call.progress(0.2, "running the SQL");
@@ -169,16 +181,19 @@ Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
   auto profile = data::Profile::of(columns->batch(), {});
   if (!profile) return profile.error();
   call.progress(0.9, "committing");
-  auto ref = services.datasets.commit(ctx, dataset.name, {file}, dataset.provenance, profile->to_json(), dataset.validation);
+  auto ref = services.datasets.commit(ctx, dataset.name, {file}, dataset.provenance,
+                                      profile->to_json(), dataset.validation);
   if (!ref) return ref.error();
   for (const data::ColumnProfile& column : profile->columns) {
-    for (const std::string& note : column.notes) call.log.line("note: " + column.name + ": " + note);
+    for (const std::string& note : column.notes)
+      call.log.line("note: " + column.name + ": " + note);
   }
   return Committed{*ref, *rows, static_cast<std::int64_t>(columns->schema().fields.size())};
 }
 
-Result<TrackedRun> TrackedRun::start(const Context& ctx, const Services& services, const pipeline::StepCall& call,
-                                     const std::string& name, const std::string& parent) {
+Result<TrackedRun> TrackedRun::start(const Context& ctx, const Services& services,
+                                     const pipeline::StepCall& call, const std::string& name,
+                                     const std::string& parent) {
   auto experiment = services.tracking.ensure_experiment(call.pipeline);
   if (!experiment) return experiment.error();
   tracking::RunSpec spec{.experiment = experiment->id, .name = name, .user = ctx.principal.name};
@@ -191,7 +206,10 @@ Result<TrackedRun> TrackedRun::start(const Context& ctx, const Services& service
 }
 
 TrackedRun::TrackedRun(TrackedRun&& other) noexcept
-    : tracking_(other.tracking_), clock_(other.clock_), run_(std::move(other.run_)), open_(std::exchange(other.open_, false)) {}
+    : tracking_(other.tracking_),
+      clock_(other.clock_),
+      run_(std::move(other.run_)),
+      open_(std::exchange(other.open_, false)) {}
 
 TrackedRun::~TrackedRun() {
   if (open_) (void)tracking_->end_run(run_.id, tracking::RunStatus::failed);
@@ -203,7 +221,8 @@ Result<void> TrackedRun::params(const Json& values) {
   for (std::size_t begin = 0; begin < batch.params.size(); begin += 100) {
     tracking::Batch part;
     const std::size_t end = std::min(batch.params.size(), begin + 100);
-    part.params.assign(batch.params.begin() + static_cast<std::ptrdiff_t>(begin), batch.params.begin() + static_cast<std::ptrdiff_t>(end));
+    part.params.assign(batch.params.begin() + static_cast<std::ptrdiff_t>(begin),
+                       batch.params.begin() + static_cast<std::ptrdiff_t>(end));
     if (auto logged = tracking_->log_batch(run_.id, part); !logged) return logged;
   }
   return {};
@@ -216,7 +235,8 @@ Result<void> TrackedRun::metrics(const std::map<std::string, double>& values, st
   return tracking_->log_batch(run_.id, batch);
 }
 
-Result<void> TrackedRun::used_dataset(const Services& services, const data::DatasetRef& ref, const std::string& context) {
+Result<void> TrackedRun::used_dataset(const Services& services, const data::DatasetRef& ref,
+                                      const std::string& context) {
   auto manifest = services.datasets.manifest(ref);
   if (!manifest) return manifest.error();
   tracking::DatasetInput input;

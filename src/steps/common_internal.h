@@ -1,4 +1,5 @@
-// What several step kinds need: reading rows of a dataset version by window, labels as numbers, bundles by digest, runs.
+// What several step kinds need: reading rows of a dataset version by window, labels as numbers,
+// bundles by digest, runs.
 #pragma once
 #include <map>
 #include <optional>
@@ -13,10 +14,11 @@
 
 namespace slipway::steps {
 
-// Which rows of a dataset: those of a window of time, that fulfil a condition, in the order of the window's column.
+// Which rows of a dataset: those of a window of time, that fulfil a condition, in the order of the
+// window's column.
 //   dataset: ${steps.validate.dataset}
-//   window: {column: time_hour, from: 2013-01-01, until: ${params.train_end}}     # from <= time < until
-//   where: "origin <> 'LGA'"
+//   window: {column: time_hour, from: 2013-01-01, until: ${params.train_end}}     # from <= time <
+//   until where: "origin <> 'LGA'"
 struct RowsSpec {
   std::string dataset;
   std::string time_column;
@@ -28,7 +30,8 @@ struct RowsSpec {
 
 Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& work_dir);
 // Makes `name` a relation over a dataset version's files.
-Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name, const data::DatasetRef& ref);
+Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name,
+                         const data::DatasetRef& ref);
 // failed_precondition when there are no such rows.
 Result<data::TablePtr> load_rows(const Context& ctx, const Services& services, const RowsSpec& spec,
                                  const std::filesystem::path& work_dir);
@@ -36,12 +39,15 @@ Result<data::TablePtr> load_rows(const Context& ctx, const Services& services, c
 // A column as numbers; null and text are invalid_argument naming the column and the row.
 Result<std::vector<double>> numbers_of(const data::Batch& batch, const std::string& column);
 // A batch with only these columns, in this order. The schema is kept in `schema`.
-Result<data::Batch> select(const data::Batch& batch, const data::Schema& wanted, data::Schema& schema);
+Result<data::Batch> select(const data::Batch& batch, const data::Schema& wanted,
+                           data::Schema& schema);
 
 // A bundle out of the blob store, by way of a folder below work_dir.
-Result<models::Bundle> open_bundle(const Services& services, const std::string& digest, const std::filesystem::path& work_dir);
+Result<models::Bundle> open_bundle(const Services& services, const std::string& digest,
+                                   const std::filesystem::path& work_dir);
 
-// "git rev-parse HEAD" of the folder, with "+changes" when files differ; empty outside a repository.
+// "git rev-parse HEAD" of the folder, with "+changes" when files differ; empty outside a
+// repository.
 std::string code_commit(const std::filesystem::path& folder);
 
 // Writes the SQL's rows as a new version of a dataset, with its profile.
@@ -56,14 +62,16 @@ struct Committed {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
 };
-Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call, const Services& services, data::Engine& engine,
+Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
+                             const Services& services, data::Engine& engine,
                              const NewDataset& dataset);
 
 // A run in the pipeline's experiment. Ends as failed unless finish() is called.
 class TrackedRun {
  public:
-  static Result<TrackedRun> start(const Context& ctx, const Services& services, const pipeline::StepCall& call,
-                                  const std::string& name, const std::string& parent = {});
+  static Result<TrackedRun> start(const Context& ctx, const Services& services,
+                                  const pipeline::StepCall& call, const std::string& name,
+                                  const std::string& parent = {});
   TrackedRun(TrackedRun&& other) noexcept;
   TrackedRun& operator=(TrackedRun&&) = delete;
   ~TrackedRun();
@@ -71,7 +79,8 @@ class TrackedRun {
   const tracking::Run& run() const { return run_; }
   Result<void> params(const Json& flat_or_nested);  // nested objects become "a.b"
   Result<void> metrics(const std::map<std::string, double>& values, std::int64_t step = 0);
-  Result<void> used_dataset(const Services& services, const data::DatasetRef& ref, const std::string& context);
+  Result<void> used_dataset(const Services& services, const data::DatasetRef& ref,
+                            const std::string& context);
   Result<void> finish();
 
  private:

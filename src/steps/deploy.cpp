@@ -1,4 +1,5 @@
-// `deploy`: a name that callers use, bound to a model's alias; what is watched about it; what makes it retrain.
+// `deploy`: a name that callers use, bound to a model's alias; what is watched about it; what makes
+// it retrain.
 //   deploy:
 //     name: flights
 //     model: ${steps.register.model}
@@ -24,7 +25,8 @@ struct DeploySpec {
     deployment.alias = reader.text("alias", "champion");
     deployment.shadows = reader.texts("shadows");
     deployment.threshold = reader.number("threshold", 0.5);
-    if (reader.one_of("clock", {"wall", "request"}, "wall") == "request") deployment.clock = serving::ClockSource::request;
+    if (reader.one_of("clock", {"wall", "request"}, "wall") == "request")
+      deployment.clock = serving::ClockSource::request;
     if (reader.one_of("shadow_mode", {"best_effort", "complete"}, "best_effort") == "complete") {
       deployment.shadow_mode = serving::ShadowMode::complete;
     }
@@ -55,15 +57,22 @@ class DeployStep final : public pipeline::StepKind {
     DeploySpec::read(config);
     return {};
   }
-  std::optional<std::vector<std::string>> outputs(const Json&) const override { return {{"deployment", "version"}}; }
-  std::vector<std::string> produces(const Json& config) const override { return {"deployment " + config.value("name", "")}; }
-  Result<std::optional<std::string>> stale(const Context&, const pipeline::StepInputs&, const Json& outputs) const override {
+  std::optional<std::vector<std::string>> outputs(const Json&) const override {
+    return {{"deployment", "version"}};
+  }
+  std::vector<std::string> produces(const Json& config) const override {
+    return {"deployment " + config.value("name", "")};
+  }
+  Result<std::optional<std::string>> stale(const Context&, const pipeline::StepInputs&,
+                                           const Json& outputs) const override {
     const std::string name = outputs.value("deployment", "");
-    if (!services_.deployments.get(name)) return std::optional("the deployment '" + name + "' was removed");
+    if (!services_.deployments.get(name))
+      return std::optional("the deployment '" + name + "' was removed");
     return std::optional<std::string>{};
   }
 
-  Result<pipeline::StepResult> run(const Context& ctx, const pipeline::StepCall& call) const override {
+  Result<pipeline::StepResult> run(const Context& ctx,
+                                   const pipeline::StepCall& call) const override {
     SpecReader reader = call.config.reader();
     const DeploySpec spec = DeploySpec::read(reader);
     if (auto sound = reader.finish(); !sound) return sound.error();
@@ -72,19 +81,28 @@ class DeployStep final : public pipeline::StepKind {
     auto deployed = services_.deployments.put(ctx, spec.deployment);
     if (!deployed) return deployed.error();
     if (spec.monitor) {
-      if (auto watched = services_.monitor.configure(ctx, *spec.monitor, services_.clock.now()); !watched) return watched.error();
+      if (auto watched = services_.monitor.configure(ctx, *spec.monitor, services_.clock.now());
+          !watched)
+        return watched.error();
     }
     if (!spec.feedback.is_null()) {
-      if (auto kept = services_.loops.put(spec.deployment.name, spec.feedback, call.config.folder().string()); !kept) return kept.error();
+      if (auto kept = services_.loops.put(spec.deployment.name, spec.feedback,
+                                          call.config.folder().string());
+          !kept)
+        return kept.error();
     }
-    const governance::Node from{governance::NodeType::model_version, version->model + "/" + std::to_string(version->number)};
+    const governance::Node from{governance::NodeType::model_version,
+                                version->model + "/" + std::to_string(version->number)};
     const governance::Node into{governance::NodeType::deployment, spec.deployment.name};
-    if (auto noted = services_.lineage.record(ctx, {from, into, "deploy"}); !noted) return noted.error();
+    if (auto noted = services_.lineage.record(ctx, {from, into, "deploy"}); !noted)
+      return noted.error();
     pipeline::StepResult result;
     result.outputs = {{"deployment", spec.deployment.name}, {"version", version->number}};
     std::string shadows;
-    for (const std::string& shadow : spec.deployment.shadows) shadows += (shadows.empty() ? "" : ", ") + shadow;
-    result.summary = fmt::format("{} serves {}@{} (version {}){}", spec.deployment.name, version->model, spec.deployment.alias, version->number,
+    for (const std::string& shadow : spec.deployment.shadows)
+      shadows += (shadows.empty() ? "" : ", ") + shadow;
+    result.summary = fmt::format("{} serves {}@{} (version {}){}", spec.deployment.name,
+                                 version->model, spec.deployment.alias, version->number,
                                  shadows.empty() ? "" : ", in shadow: " + shadows);
     return result;
   }
@@ -95,6 +113,8 @@ class DeployStep final : public pipeline::StepKind {
 
 }  // namespace
 
-std::unique_ptr<pipeline::StepKind> make_deploy(const Services& services) { return std::make_unique<DeployStep>(services); }
+std::unique_ptr<pipeline::StepKind> make_deploy(const Services& services) {
+  return std::make_unique<DeployStep>(services);
+}
 
 }  // namespace slipway::steps

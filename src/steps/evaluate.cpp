@@ -1,4 +1,5 @@
-// `evaluate`: a bundle on labelled rows it was not trained on, beside a naive model and the current champion.
+// `evaluate`: a bundle on labelled rows it was not trained on, beside a naive model and the current
+// champion.
 //   evaluate:
 //     bundle: ${steps.train.bundle}
 //     run_id: ${steps.train.run_id}        # gets the metrics
@@ -55,7 +56,8 @@ class EvaluateStep final : public pipeline::StepKind {
     return Json{{"champion", rival ? (*champion)->digest : ""}};
   }
 
-  Result<pipeline::StepResult> run(const Context& ctx, const pipeline::StepCall& call) const override {
+  Result<pipeline::StepResult> run(const Context& ctx,
+                                   const pipeline::StepCall& call) const override {
     SpecReader reader = call.config.reader();
     EvaluateSpec spec = EvaluateSpec::read(reader);
     if (auto sound = reader.finish(); !sound) return sound.error();
@@ -82,7 +84,8 @@ class EvaluateStep final : public pipeline::StepKind {
       if (!rival_scores) return rival_scores.error().at("champion " + spec.champion);
       champion_scores = std::move(*rival_scores);
       spec.options.champion_scores = champion_scores;
-      spec.options.champion_name = (*champion)->model + " version " + std::to_string((*champion)->number);
+      spec.options.champion_name =
+          (*champion)->model + " version " + std::to_string((*champion)->number);
     }
     for (const std::string& slice : spec.slices) {
       auto view = columns->column(slice);
@@ -91,8 +94,9 @@ class EvaluateStep final : public pipeline::StepKind {
     }
     spec.options.seed = call.seed;
     call.progress(0.5, "measuring");
-    auto result = bundle->is_classifier() ? evaluation::evaluate_binary(*labels, *scores, spec.options)
-                                          : evaluation::evaluate_regression(*labels, *scores, spec.options);
+    auto result = bundle->is_classifier()
+                      ? evaluation::evaluate_binary(*labels, *scores, spec.options)
+                      : evaluation::evaluate_regression(*labels, *scores, spec.options);
     if (!result) return result.error();
     call.log.line(result->render_text());
     return report(call, spec, *result, *champion);
@@ -117,7 +121,8 @@ class EvaluateStep final : public pipeline::StepKind {
     return version.error();
   }
 
-  Result<pipeline::StepResult> report(const pipeline::StepCall&, const EvaluateSpec& spec, const evaluation::Evaluation& result,
+  Result<pipeline::StepResult> report(const pipeline::StepCall&, const EvaluateSpec& spec,
+                                      const evaluation::Evaluation& result,
                                       const std::optional<registry::ModelVersion>& champion) const {
     auto stored = services_.blobs.put_bytes(canonical(result.to_json()));
     if (!stored) return stored.error();
@@ -125,25 +130,33 @@ class EvaluateStep final : public pipeline::StepKind {
       const tracking::RunId run{spec.run_id};
       tracking::Batch metrics;
       const std::int64_t now = to_millis(services_.clock.now());
-      for (const auto& [key, value] : result.metrics) metrics.metrics.push_back({"test_" + key, value, now, 0});
+      for (const auto& [key, value] : result.metrics)
+        metrics.metrics.push_back({"test_" + key, value, now, 0});
       if (auto logged = services_.tracking.log_batch(run, metrics); !logged) return logged.error();
-      if (auto logged = services_.tracking.log_artifact(run, "evaluation.json", *stored); !logged) return logged.error();
+      if (auto logged = services_.tracking.log_artifact(run, "evaluation.json", *stored); !logged)
+        return logged.error();
     }
     pipeline::StepResult step;
     step.artifacts.push_back({"evaluation.json", stored->sha256, stored->size});
     Json metrics = Json::object();
     for (const auto& [key, value] : result.metrics) metrics[key] = value;
-    step.outputs = {{"evaluation", stored->sha256}, {"metrics", metrics}, {"run_id", spec.run_id},
-                    {"champion", champion ? Json(champion->model + "/" + std::to_string(champion->number)) : Json(nullptr)}};
+    step.outputs = {
+        {"evaluation", stored->sha256},
+        {"metrics", metrics},
+        {"run_id", spec.run_id},
+        {"champion", champion ? Json(champion->model + "/" + std::to_string(champion->number))
+                              : Json(nullptr)}};
     step.summary = std::to_string(result.rows) + " rows";
     for (const char* key : {"auc", "log_loss", "ece", "rmse"}) {
       const auto found = result.metrics.find(key);
       if (found == result.metrics.end()) continue;
       step.summary += fmt::format(", {} {:.4f}", key, found->second);
       if (const auto interval = result.intervals.find(key); interval != result.intervals.end()) {
-        step.summary += fmt::format(" [{:.4f}, {:.4f}]", interval->second.low, interval->second.high);
+        step.summary +=
+            fmt::format(" [{:.4f}, {:.4f}]", interval->second.low, interval->second.high);
       }
-      if (const auto rival = result.champion.find(key); rival != result.champion.end()) step.summary += fmt::format(" (champion {:.4f})", rival->second);
+      if (const auto rival = result.champion.find(key); rival != result.champion.end())
+        step.summary += fmt::format(" (champion {:.4f})", rival->second);
     }
     return step;
   }
@@ -153,6 +166,8 @@ class EvaluateStep final : public pipeline::StepKind {
 
 }  // namespace
 
-std::unique_ptr<pipeline::StepKind> make_evaluate(const Services& services) { return std::make_unique<EvaluateStep>(services); }
+std::unique_ptr<pipeline::StepKind> make_evaluate(const Services& services) {
+  return std::make_unique<EvaluateStep>(services);
+}
 
 }  // namespace slipway::steps

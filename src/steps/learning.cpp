@@ -12,13 +12,16 @@ LearningSpec LearningSpec::read(SpecReader& reader) {
   spec.trainer = training::TrainerSpec::read(trainer);
   spec.validation_share = reader.number("validation_share", 0.2);
   if (!(spec.validation_share > 0 && spec.validation_share < 0.9)) {
-    reader.problem("validation_share", "'validation_share' is the share of the newest rows to validate on: between 0 and 0.9");
+    reader.problem(
+        "validation_share",
+        "'validation_share' is the share of the newest rows to validate on: between 0 and 0.9");
     spec.validation_share = 0.2;
   }
   return spec;
 }
 
-Result<LearningRows> LearningRows::load(const Context& ctx, const Services& services, const LearningSpec& spec,
+Result<LearningRows> LearningRows::load(const Context& ctx, const Services& services,
+                                        const LearningSpec& spec,
                                         const std::filesystem::path& work_dir) {
   auto ref = services.datasets.resolve(spec.rows.dataset);
   if (!ref) return ref.error();
@@ -42,16 +45,19 @@ Result<LearningRows> LearningRows::load(const Context& ctx, const Services& serv
   if (auto known = spec.known.check_features(used); !known) return known.error();
   auto labels = numbers_of(columns->batch(), spec.target);
   if (!labels) return labels.error();
-  const auto held_out = static_cast<std::int64_t>(std::llround(static_cast<double>(columns->rows()) * spec.validation_share));
+  const auto held_out = static_cast<std::int64_t>(
+      std::llround(static_cast<double>(columns->rows()) * spec.validation_share));
   const std::int64_t split = columns->rows() - held_out;
   if (held_out < 1 || split < 1) {
-    return failed_precondition("the dataset '" + ref->name + "' has " + std::to_string(columns->rows()) +
+    return failed_precondition("the dataset '" + ref->name + "' has " +
+                               std::to_string(columns->rows()) +
                                " rows in this window: too few to hold some out for validation");
   }
   return LearningRows(std::move(*columns), std::move(*labels), split, *ref);
 }
 
-Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch, std::span<const double> labels) {
+Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch,
+                                   std::span<const double> labels) {
   features::Matrix matrix;
   matrix.rows = static_cast<std::size_t>(batch.rows);
   matrix.names = pipeline.outputs();
@@ -62,8 +68,10 @@ Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const dat
   return matrix;
 }
 
-Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows, std::uint64_t seed) {
-  auto fitted = features::Pipeline::fit_transform(ctx, spec.features, rows.first(), rows.first_labels(), {.seed = seed});
+Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows,
+                         std::uint64_t seed) {
+  auto fitted = features::Pipeline::fit_transform(ctx, spec.features, rows.first(),
+                                                  rows.first_labels(), {.seed = seed});
   if (!fitted) return fitted.error();
   Prepared prepared{fitted->pipeline, {}, {}};
   prepared.train.rows = static_cast<std::size_t>(rows.first().rows);

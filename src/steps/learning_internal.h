@@ -1,4 +1,5 @@
-// What `tune` and `train` share: the declaration of what is learnt from what, and the rows as matrices.
+// What `tune` and `train` share: the declaration of what is learnt from what, and the rows as
+// matrices.
 #pragma once
 #include "data/knowledge.h"
 #include "features/matrix.h"
@@ -8,7 +9,8 @@
 
 namespace slipway::steps {
 
-// target, rows, features, what is known when, the trainer, and the share of the newest rows held out to validate on.
+// target, rows, features, what is known when, the trainer, and the share of the newest rows held
+// out to validate on.
 struct LearningSpec {
   RowsSpec rows;
   std::string target;
@@ -22,19 +24,27 @@ struct LearningSpec {
 // The rows in memory, split in time: the first part to learn from, the last to validate on.
 class LearningRows {
  public:
-  static Result<LearningRows> load(const Context& ctx, const Services& services, const LearningSpec& spec,
-                                   const std::filesystem::path& work_dir);
+  static Result<LearningRows> load(const Context& ctx, const Services& services,
+                                   const LearningSpec& spec, const std::filesystem::path& work_dir);
   data::Batch all() const { return columns_.batch(); }
   data::Batch first() const { return columns_.batch().slice(0, split_); }
   data::Batch last() const { return columns_.batch().slice(split_, columns_.rows() - split_); }
   std::span<const double> labels() const { return labels_; }
-  std::span<const double> first_labels() const { return std::span(labels_).subspan(0, static_cast<std::size_t>(split_)); }
-  std::span<const double> last_labels() const { return std::span(labels_).subspan(static_cast<std::size_t>(split_)); }
+  std::span<const double> first_labels() const {
+    return std::span(labels_).subspan(0, static_cast<std::size_t>(split_));
+  }
+  std::span<const double> last_labels() const {
+    return std::span(labels_).subspan(static_cast<std::size_t>(split_));
+  }
   const data::DatasetRef& dataset() const { return ref_; }
 
  private:
-  LearningRows(data::Columns columns, std::vector<double> labels, std::int64_t split, data::DatasetRef ref)
-      : columns_(std::move(columns)), labels_(std::move(labels)), split_(split), ref_(std::move(ref)) {}
+  LearningRows(data::Columns columns, std::vector<double> labels, std::int64_t split,
+               data::DatasetRef ref)
+      : columns_(std::move(columns)),
+        labels_(std::move(labels)),
+        split_(split),
+        ref_(std::move(ref)) {}
   data::Columns columns_;
   std::vector<double> labels_;
   std::int64_t split_;
@@ -47,7 +57,9 @@ struct Prepared {
   features::Matrix train;
   features::Matrix validation;
 };
-Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows, std::uint64_t seed);
-Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch, std::span<const double> labels);
+Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows,
+                         std::uint64_t seed);
+Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch,
+                                   std::span<const double> labels);
 
 }  // namespace slipway::steps

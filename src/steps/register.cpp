@@ -1,4 +1,5 @@
-// `register`: a version of a registered model, the gate's decision about it, and the aliases that follow from a yes.
+// `register`: a version of a registered model, the gate's decision about it, and the aliases that
+// follow from a yes.
 //   register:
 //     model: late
 //     bundle: ${steps.train.bundle}
@@ -28,7 +29,8 @@ struct RegisterSpec {
     spec.aliases = reader.texts("alias");
     if (reader.has("gate")) {
       spec.gate = evaluation::Gate::read(reader, "gate");
-      if (spec.evaluation.empty()) reader.problem("gate", "a gate needs 'evaluation': ${steps.<evaluate>.evaluation}");
+      if (spec.evaluation.empty())
+        reader.problem("gate", "a gate needs 'evaluation': ${steps.<evaluate>.evaluation}");
     } else {
       reader.json("gate");
     }
@@ -44,24 +46,31 @@ class RegisterStep final : public pipeline::StepKind {
     RegisterSpec::read(config);
     return {};
   }
-  std::optional<std::vector<std::string>> outputs(const Json&) const override { return {{"model", "version", "passed", "reason"}}; }
-  Result<std::optional<std::string>> stale(const Context&, const pipeline::StepInputs&, const Json& outputs) const override {
+  std::optional<std::vector<std::string>> outputs(const Json&) const override {
+    return {{"model", "version", "passed", "reason"}};
+  }
+  Result<std::optional<std::string>> stale(const Context&, const pipeline::StepInputs&,
+                                           const Json& outputs) const override {
     const std::string model = outputs.value("model", "");
     const std::int64_t number = outputs.value("version", std::int64_t{0});
     auto version = services_.registry.version(model, number);
     if (!version && version.error().code == Code::not_found) {
-      return std::optional("model version " + model + "/" + std::to_string(number) + " was deleted");
+      return std::optional("model version " + model + "/" + std::to_string(number) +
+                           " was deleted");
     }
     if (!version) return version.error();
     return std::optional<std::string>{};
   }
 
-  Result<pipeline::StepResult> run(const Context& ctx, const pipeline::StepCall& call) const override {
+  Result<pipeline::StepResult> run(const Context& ctx,
+                                   const pipeline::StepCall& call) const override {
     SpecReader reader = call.config.reader();
     const RegisterSpec spec = RegisterSpec::read(reader);
     if (auto sound = reader.finish(); !sound) return sound.error();
     auto bundle = open_bundle(services_, spec.bundle, call.work_dir);
-    if (!bundle) return bundle.error();  // its certificate was replayed: what cannot be served is not registered
+    if (!bundle)
+      return bundle
+          .error();  // its certificate was replayed: what cannot be served is not registered
     evaluation::Decision decision{.passed = true, .reason = "no gate was declared"};
     Json metrics = Json::object();
     if (!spec.evaluation.empty()) {
@@ -72,11 +81,13 @@ class RegisterStep final : public pipeline::StepKind {
       auto measured = evaluation::Evaluation::from_json(*json);
       if (!measured) return measured.error();
       for (const auto& [key, value] : measured->metrics) metrics[key] = value;
-      if (spec.gate) decision = spec.gate->decide(measured->values(), !measured->champion_name.empty());
+      if (spec.gate)
+        decision = spec.gate->decide(measured->values(), !measured->champion_name.empty());
     }
 
     if (auto model = services_.registry.ensure_model(ctx, spec.model); !model) return model.error();
-    registry::VersionSpec version_spec{.run_id = spec.run_id, .digest = spec.bundle, .description = spec.description};
+    registry::VersionSpec version_spec{
+        .run_id = spec.run_id, .digest = spec.bundle, .description = spec.description};
     if (!spec.run_id.empty()) {
       auto run = services_.tracking.run({spec.run_id});
       if (!run) return run.error();
@@ -86,31 +97,47 @@ class RegisterStep final : public pipeline::StepKind {
     }
     version_spec.tags["slipway.bundle"] = spec.bundle;
     version_spec.tags["slipway.gate"] = decision.passed ? "passed" : "refused";
-    version_spec.metadata = {{"inputs", bundle->inputs().to_json()}, {"metrics", metrics}, {"provenance", bundle->provenance()},
-                             {"evaluation", spec.evaluation}, {"pipeline_run", call.run_id}};
+    version_spec.metadata = {{"inputs", bundle->inputs().to_json()},
+                             {"metrics", metrics},
+                             {"provenance", bundle->provenance()},
+                             {"evaluation", spec.evaluation},
+                             {"pipeline_run", call.run_id}};
     auto version = services_.registry.create_version(ctx, spec.model, version_spec);
     if (!version) return version.error();
-    if (auto kept = services_.registry.record_gate(ctx, spec.model, version->number, decision.passed, decision.to_json()); !kept) return kept.error();
+    if (auto kept = services_.registry.record_gate(ctx, spec.model, version->number,
+                                                   decision.passed, decision.to_json());
+        !kept)
+      return kept.error();
     if (!spec.run_id.empty()) {
       const governance::Node run{governance::NodeType::run, spec.run_id};
-      governance::Node made{governance::NodeType::model_version, spec.model + "/" + std::to_string(version->number)};
+      governance::Node made{governance::NodeType::model_version,
+                            spec.model + "/" + std::to_string(version->number)};
       made.facts = {{"bundle", spec.bundle}};
-      if (auto noted = services_.lineage.record(ctx, {run, made, "register"}); !noted) return noted.error();
+      if (auto noted = services_.lineage.record(ctx, {run, made, "register"}); !noted)
+        return noted.error();
     }
     if (decision.passed) {
       for (const std::string& alias : spec.aliases) {
-        if (auto moved = services_.registry.set_alias(ctx, spec.model, alias, version->number, "gate: " + decision.reason); !moved) return moved.error();
+        if (auto moved = services_.registry.set_alias(ctx, spec.model, alias, version->number,
+                                                      "gate: " + decision.reason);
+            !moved)
+          return moved.error();
       }
     }
     call.log.line(decision.render_text());
     pipeline::StepResult result;
     result.passed = decision.passed;
-    result.outputs = {{"model", spec.model}, {"version", version->number}, {"passed", decision.passed}, {"reason", decision.reason}};
+    result.outputs = {{"model", spec.model},
+                      {"version", version->number},
+                      {"passed", decision.passed},
+                      {"reason", decision.reason}};
     std::string aliases;
     for (const std::string& alias : spec.aliases) aliases += (aliases.empty() ? "" : ", ") + alias;
-    result.summary = fmt::format("{} version {}: {}", spec.model, version->number,
-                                 decision.passed ? (aliases.empty() ? decision.reason : aliases + ", since " + decision.reason)
-                                                 : "refused, since " + decision.reason);
+    result.summary = fmt::format(
+        "{} version {}: {}", spec.model, version->number,
+        decision.passed
+            ? (aliases.empty() ? decision.reason : aliases + ", since " + decision.reason)
+            : "refused, since " + decision.reason);
     return result;
   }
 
@@ -120,6 +147,8 @@ class RegisterStep final : public pipeline::StepKind {
 
 }  // namespace
 
-std::unique_ptr<pipeline::StepKind> make_register(const Services& services) { return std::make_unique<RegisterStep>(services); }
+std::unique_ptr<pipeline::StepKind> make_register(const Services& services) {
+  return std::make_unique<RegisterStep>(services);
+}
 
 }  // namespace slipway::steps

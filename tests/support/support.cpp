@@ -21,7 +21,8 @@ Scratch::Scratch() : dir_(make_scratch()) {}
 
 std::filesystem::path Scratch::file(std::string_view name, std::string_view bytes) const {
   const std::filesystem::path path = dir_.path() / name;
-  if (auto written = make_dirs(path.parent_path()); written) written = write_file_atomic(path, bytes);
+  if (auto written = make_dirs(path.parent_path()); written)
+    written = write_file_atomic(path, bytes);
   return path;
 }
 

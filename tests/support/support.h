@@ -26,7 +26,8 @@ Outcome ok(const Result<T>& result) {
   if (result) return {true, ""};
   return {false, std::string(to_string(result.error().code)) + ": " + result.error().message};
 }
-// The error's code, or nothing that equals a code when it succeeded: EXPECT_EQ(code_of(result), Code::not_found).
+// The error's code, or nothing that equals a code when it succeeded: EXPECT_EQ(code_of(result),
+// Code::not_found).
 template <class T>
 std::string code_of(const Result<T>& result) {
   return result ? "ok" : std::string(to_string(result.error().code));
