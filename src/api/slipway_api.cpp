@@ -92,14 +92,7 @@ Response get_deployment(const SlipwayParts& parts, const Request& request) {
   auto trials = parts.loop.trials(deployment->name);
   if (!trials) return slipway_error(trials.error());
   json["challengers"] = Json::array();
-  for (const feedback::Trial& trial : *trials) {
-    json["challengers"].push_back({{"alias", trial.alias},
-                                   {"version", trial.version},
-                                   {"champion", trial.champion},
-                                   {"state", trial.state},
-                                   {"started", format_time(trial.started)},
-                                   {"decision", trial.decision}});
-  }
+  for (const feedback::Trial& trial : *trials) json["challengers"].push_back(to_json(trial));
   return answer(200, json);
 }
 
@@ -191,16 +184,7 @@ Response get_audit(const SlipwayParts& parts, const Request& request) {
                         .limit = static_cast<int>(std::clamp<std::int64_t>(*limit, 1, 10'000))});
   if (!entries) return slipway_error(entries.error());
   Json all = Json::array();
-  for (const audit::Entry& entry : *entries) {
-    all.push_back({{"sequence", entry.sequence},
-                   {"time", format_time(entry.time)},
-                   {"actor", entry.event.actor},
-                   {"action", entry.event.action},
-                   {"object", entry.event.object},
-                   {"digest", entry.event.digest},
-                   {"details", entry.event.details},
-                   {"leaf", entry.leaf}});
-  }
+  for (const audit::Entry& entry : *entries) all.push_back(to_json(entry));
   return answer(200, {{"entries", all}});
 }
 
@@ -209,6 +193,22 @@ Response get_audit(const SlipwayParts& parts, const Request& request) {
 Response slipway_error(const Error& error) {
   return answer(status_of(error.code).http,
                 {{"error", {{"code", to_string(error.code)}, {"message", error.message}}}});
+}
+
+Json to_json(const audit::Entry& entry) {
+  return {{"sequence", entry.sequence},     {"time", format_time(entry.time)},
+          {"actor", entry.event.actor},     {"action", entry.event.action},
+          {"object", entry.event.object},   {"digest", entry.event.digest},
+          {"details", entry.event.details}, {"leaf", entry.leaf}};
+}
+
+Json to_json(const feedback::Trial& trial) {
+  return {{"alias", trial.alias},
+          {"version", trial.version},
+          {"champion", trial.champion},
+          {"state", trial.state},
+          {"started", format_time(trial.started)},
+          {"decision", trial.decision}};
 }
 
 void add_slipway_routes(server::Router& router, const SlipwayParts& parts) {

@@ -41,4 +41,8 @@ void add_slipway_routes(server::Router& router, const SlipwayParts& parts);
 
 server::Response slipway_error(const Error& error);
 
+// The forms in which this interface, and the commands' --json, show them.
+Json to_json(const audit::Entry& entry);
+Json to_json(const feedback::Trial& trial);
+
 }  // namespace slipway::api

@@ -111,6 +111,15 @@ void TextTable::print() const {
   }
 }
 
+int print(const Globals& globals, const TextTable& table, const Json& json) {
+  if (globals.json) {
+    std::cout << json.dump(2) << "\n";
+  } else {
+    table.print();
+  }
+  return 0;
+}
+
 int main(int argc, char** argv) {
   if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
   wait_passively(argc, argv);

@@ -43,6 +43,9 @@ class TextTable {
   std::vector<std::vector<std::string>> rows_;
 };
 
+// A list as --json asks for it; 0.
+int print(const Globals& globals, const TextTable& table, const Json& json);
+
 // Each adds its subcommands; their callbacks set globals.exit_code.
 void add_run(CLI::App& app, Globals& globals);
 void add_up(CLI::App& app, Globals& globals);

@@ -74,12 +74,7 @@ int list_datasets(const Globals& globals, Home& home, const std::string& name) {
                    {"columns", version.columns},
                    {"bytes", version.bytes}});
   }
-  if (globals.json) {
-    std::cout << all.dump(2) << "\n";
-  } else {
-    table.print();
-  }
-  return 0;
+  return print(globals, table, all);
 }
 
 }  // namespace

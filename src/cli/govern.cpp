@@ -1,6 +1,7 @@
 // `audit` and `lineage`.
 #include <iostream>
 
+#include "api/slipway_api.h"
 #include "cli/command_internal.h"
 
 namespace slipway::cli {
@@ -33,21 +34,9 @@ int list_entries(const Globals& globals, Home& home, const audit::Log::Filter& f
   for (const audit::Entry& entry : *entries) {
     table.add({std::to_string(entry.sequence), format_time(entry.time).substr(0, 19),
                entry.event.actor, entry.event.action, entry.event.object});
-    all.push_back({{"sequence", entry.sequence},
-                   {"time", format_time(entry.time)},
-                   {"actor", entry.event.actor},
-                   {"action", entry.event.action},
-                   {"object", entry.event.object},
-                   {"digest", entry.event.digest},
-                   {"details", entry.event.details},
-                   {"leaf", entry.leaf}});
+    all.push_back(api::to_json(entry));
   }
-  if (globals.json) {
-    std::cout << all.dump(2) << "\n";
-  } else {
-    table.print();
-  }
-  return 0;
+  return print(globals, table, all);
 }
 
 // "late" (the champion's version, or a deployment), "late/3", "late@challenger", "dataset:flights",

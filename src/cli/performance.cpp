@@ -133,12 +133,7 @@ int show(const Globals& globals, Home& home, const PerformanceFlags& flags) {
     table.add(std::move(row));
     all.push_back(std::move(json));
   }
-  if (globals.json) {
-    std::cout << all.dump(2) << "\n";
-  } else {
-    table.print();
-  }
-  return 0;
+  return print(globals, table, all);
 }
 
 }  // namespace

@@ -30,27 +30,9 @@ Result<registry::ModelVersion> find_version(Home& home, const std::string& text)
                                        at == std::string::npos ? "champion" : text.substr(at + 1));
 }
 
-Result<data::TablePtr> with_scores(const data::Batch& all, const std::vector<double>& scores) {
-  data::Schema schema = *all.schema;
-  schema.fields.push_back({"score", data::Type::float64, true});
-  data::BatchBuilder builder(schema);
-  for (std::size_t column = 0; column < all.columns.size(); ++column) {
-    const data::ColumnView& view = all.columns[column];
-    for (std::int64_t row = 0; row < all.rows; ++row) {
-      if (view.is_null(row)) {
-        builder.append_null(column);
-      } else if (view.type == data::Type::text) {
-        builder.append_text(column, view.text(row));
-      } else if (view.type == data::Type::float64) {
-        builder.append_real(column, view.real(row));
-      } else if (view.type == data::Type::boolean) {
-        builder.append_boolean(column, view.boolean(row));
-      } else {
-        builder.append_integer(column, view.integer(row));
-      }
-    }
-  }
-  for (const double score : scores) builder.append_real(all.columns.size(), score);
+Result<data::TablePtr> table_of_scores(const std::vector<double>& scores) {
+  data::BatchBuilder builder({{{"score", data::Type::float64, true}}});
+  for (const double score : scores) builder.append_real(0, score);
   return builder.to_table();
 }
 
@@ -82,12 +64,14 @@ Result<void> predict(Home& home, const PredictFlags& flags) {
     for (const double score : scores) std::cout << fmt::format("{}\n", score);
     return {};
   }
-  auto scored = with_scores(columns->batch(), scores);
+  auto scored = table_of_scores(scores);
   if (!scored) return scored.error();
-  if (auto added = (*engine)->add_table("scored", *scored); !added) return added;
+  if (auto added = (*engine)->add_table("rows", *table); !added) return added;
+  if (auto added = (*engine)->add_table("scores", *scored); !added) return added;
   if (!flags.output.ends_with(".parquet"))
     return invalid_argument("'" + flags.output + "' has to end in .parquet");
-  auto rows = (*engine)->write_parquet(ctx, "SELECT * FROM scored", flags.output);
+  auto rows =
+      (*engine)->write_parquet(ctx, "SELECT * FROM rows POSITIONAL JOIN scores", flags.output);
   if (!rows) return rows.error();
   std::cout << fmt::format("{} rows scored by {} version {} into {}\n", *rows, version->model,
                            version->number, flags.output);

@@ -89,7 +89,7 @@ Result<std::map<std::string, std::string>> overrides_of(const std::vector<std::s
   return overrides;
 }
 
-int show_plan(const std::vector<pipeline::PlannedStep>& plan, bool json) {
+int show_plan(const Globals& globals, const std::vector<pipeline::PlannedStep>& plan) {
   static const std::map<pipeline::PlannedStep::Decision, std::string> kWords = {
       {pipeline::PlannedStep::Decision::hit, "cached"},
       {pipeline::PlannedStep::Decision::run, "run"},
@@ -105,12 +105,7 @@ int show_plan(const std::vector<pipeline::PlannedStep>& plan, bool json) {
                    {"decision", kWords.at(step.decision)},
                    {"why", step.why}});
   }
-  if (json) {
-    std::cout << all.dump(2) << "\n";
-  } else {
-    table.print();
-  }
-  return 0;
+  return print(globals, table, all);
 }
 
 int run_pipeline(const Globals& globals, const RunFlags& flags) {
@@ -128,7 +123,7 @@ int run_pipeline(const Globals& globals, const RunFlags& flags) {
     if (flags.dry_run) {
       auto plan = home.engine().plan(ctx, *spec, options);
       if (!plan) return fail(plan.error());
-      return show_plan(*plan, globals.json);
+      return show_plan(globals, *plan);
     }
     Progress progress(globals.json);
     auto report = home.engine().run(ctx, *spec, options, &progress);
@@ -195,12 +190,7 @@ void add_run(CLI::App& app, Globals& globals) {
                    format_time(report.started).substr(0, 19), report.reason});
         all.push_back(to_json(report));
       }
-      if (globals.json) {
-        std::cout << all.dump(2) << "\n";
-      } else {
-        table.print();
-      }
-      return 0;
+      return print(globals, table, all);
     });
   });
   auto id = std::make_shared<std::string>();

@@ -1,21 +1,13 @@
 // `ls` and `show` of runs, models, deployments and alerts.
 #include <iostream>
 
+#include "api/slipway_api.h"
 #include "cli/command_internal.h"
 
 namespace slipway::cli {
 namespace {
 
 std::string short_time(Time time) { return format_time(time).substr(0, 19); }
-
-int print(const Globals& globals, const TextTable& table, const Json& json) {
-  if (globals.json) {
-    std::cout << json.dump(2) << "\n";
-  } else {
-    table.print();
-  }
-  return 0;
-}
 
 Json to_json(const tracking::Run& run) {
   Json json = {{"run_id", run.id.value},
@@ -157,14 +149,7 @@ int show_deployment(Home& home, const std::string& name) {
   auto trials = home.loop().trials(name);
   if (!trials) return fail(trials.error());
   json["challengers"] = Json::array();
-  for (const feedback::Trial& trial : *trials) {
-    json["challengers"].push_back({{"alias", trial.alias},
-                                   {"version", trial.version},
-                                   {"champion", trial.champion},
-                                   {"state", trial.state},
-                                   {"started", format_time(trial.started)},
-                                   {"decision", trial.decision}});
-  }
+  for (const feedback::Trial& trial : *trials) json["challengers"].push_back(api::to_json(trial));
   auto history = home.registry().alias_history(deployment->model.empty() ? name : deployment->model,
                                                deployment->alias);
   if (!history) return fail(history.error());

@@ -228,11 +228,25 @@ Result<void> TrackedRun::params(const Json& values) {
   return {};
 }
 
-Result<void> TrackedRun::metrics(const std::map<std::string, double>& values, std::int64_t step) {
+Result<void> TrackedRun::metrics(const std::map<std::string, double>& values) {
   tracking::Batch batch;
   const std::int64_t now = to_millis(clock_->now());
-  for (const auto& [key, value] : values) batch.metrics.push_back({key, value, now, step});
+  for (const auto& [key, value] : values) batch.metrics.push_back({key, value, now, 0});
   return tracking_->log_batch(run_.id, batch);
+}
+
+Result<void> TrackedRun::curve(const std::string& key,
+                               std::span<const std::pair<std::int64_t, double>> points) {
+  const std::size_t most = tracking::Limits{}.batch_metrics;
+  const std::int64_t now = to_millis(clock_->now());
+  for (std::size_t begin = 0; begin < points.size(); begin += most) {
+    tracking::Batch batch;
+    for (const auto& [step, value] : points.subspan(begin, std::min(most, points.size() - begin))) {
+      batch.metrics.push_back({key, value, now, step});
+    }
+    if (auto logged = tracking_->log_batch(run_.id, batch); !logged) return logged;
+  }
+  return {};
 }
 
 Result<void> TrackedRun::used_dataset(const Services& services, const data::DatasetRef& ref,

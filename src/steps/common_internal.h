@@ -78,7 +78,10 @@ class TrackedRun {
   const tracking::RunId& id() const { return run_.id; }
   const tracking::Run& run() const { return run_; }
   Result<void> params(const Json& flat_or_nested);  // nested objects become "a.b"
-  Result<void> metrics(const std::map<std::string, double>& values, std::int64_t step = 0);
+  Result<void> metrics(const std::map<std::string, double>& values);
+  // One metric at many steps, in as few transactions as MLflow's limits allow.
+  Result<void> curve(const std::string& key,
+                     std::span<const std::pair<std::int64_t, double>> points);
   Result<void> used_dataset(const Services& services, const data::DatasetRef& ref,
                             const std::string& context);
   Result<void> finish();

@@ -68,21 +68,35 @@ Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const dat
   return matrix;
 }
 
+Result<training::TrainerSpec> trainer_of(const LearningSpec& spec, const Json& overrides,
+                                         std::uint64_t seed, const std::string& place) {
+  Json declared = spec.trainer.to_json();
+  if (overrides.is_object()) declared.update(overrides);
+  if (declared.value("seed", std::uint64_t{0}) == 0) declared["seed"] = seed % 2147483647;
+  return training::TrainerSpec::from_json(declared, place);
+}
+
+Result<FittedRows> fit_rows(const Context& ctx, const LearningSpec& spec, const data::Batch& batch,
+                            std::span<const double> labels, std::uint64_t seed) {
+  auto fitted =
+      features::Pipeline::fit_transform(ctx, spec.features, batch, labels, {.seed = seed});
+  if (!fitted) return fitted.error();
+  FittedRows result{fitted->pipeline, {}};
+  result.matrix.rows = static_cast<std::size_t>(batch.rows);
+  result.matrix.names = fitted->pipeline.outputs();
+  result.matrix.cols = result.matrix.names.size();
+  result.matrix.values = std::move(fitted->matrix);
+  result.matrix.labels.assign(labels.begin(), labels.end());
+  return result;
+}
+
 Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows,
                          std::uint64_t seed) {
-  auto fitted = features::Pipeline::fit_transform(ctx, spec.features, rows.first(),
-                                                  rows.first_labels(), {.seed = seed});
+  auto fitted = fit_rows(ctx, spec, rows.first(), rows.first_labels(), seed);
   if (!fitted) return fitted.error();
-  Prepared prepared{fitted->pipeline, {}, {}};
-  prepared.train.rows = static_cast<std::size_t>(rows.first().rows);
-  prepared.train.names = fitted->pipeline.outputs();
-  prepared.train.cols = prepared.train.names.size();
-  prepared.train.values = std::move(fitted->matrix);
-  prepared.train.labels.assign(rows.first_labels().begin(), rows.first_labels().end());
-  auto validation = to_matrix(prepared.pipeline, rows.last(), rows.last_labels());
+  auto validation = to_matrix(fitted->pipeline, rows.last(), rows.last_labels());
   if (!validation) return validation.error();
-  prepared.validation = std::move(*validation);
-  return prepared;
+  return Prepared{fitted->pipeline, std::move(fitted->matrix), std::move(*validation)};
 }
 
 }  // namespace slipway::steps

@@ -51,6 +51,19 @@ class LearningRows {
   data::DatasetRef ref_;
 };
 
+// The trainer as declared, with `overrides` (a mapping, or null) laid over it, and seeded by the
+// step where it names no seed. `place` is told of what is wrong.
+Result<training::TrainerSpec> trainer_of(const LearningSpec& spec, const Json& overrides,
+                                         std::uint64_t seed, const std::string& place);
+
+// A pipeline fitted on rows, and the matrix to train on.
+struct FittedRows {
+  features::Pipeline pipeline;
+  features::Matrix matrix;
+};
+Result<FittedRows> fit_rows(const Context& ctx, const LearningSpec& spec, const data::Batch& batch,
+                            std::span<const double> labels, std::uint64_t seed);
+
 // A fitted pipeline with both parts as matrices.
 struct Prepared {
   features::Pipeline pipeline;

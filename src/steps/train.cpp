@@ -64,12 +64,9 @@ class TrainStep final : public pipeline::StepKind {
     SpecReader reader = call.config.reader();
     TrainSpec spec = TrainSpec::read(reader);
     if (auto sound = reader.finish(); !sound) return sound.error();
-    Json trainer_json = spec.learning.trainer.to_json();
-    if (spec.params.is_object()) trainer_json.update(spec.params);
-    if (!trainer_json.contains("seed") || trainer_json["seed"] == 0)
-      trainer_json["seed"] = call.seed % 2147483647;
-    auto trainer = training::TrainerSpec::from_json(trainer_json, call.config.place("trainer"));
+    auto trainer = trainer_of(spec.learning, spec.params, call.seed, call.config.place("trainer"));
     if (!trainer) return trainer.error();
+    const Json trainer_json = trainer->to_json();
 
     call.progress(0, "loading rows");
     auto rows = LearningRows::load(ctx, services_, spec.learning, call.work_dir);
@@ -105,16 +102,9 @@ class TrainStep final : public pipeline::StepKind {
       again.early_stopping_rounds = 0;
       if (trained->kind == "xgboost") again.rounds = std::max(1, trained->rounds);
       *prepared = Prepared{fitted, {}, {}};  // the memory is needed
-      auto whole = features::Pipeline::fit_transform(ctx, spec.learning.features, rows->all(),
-                                                     rows->labels(), {.seed = call.seed});
+      auto whole = fit_rows(ctx, spec.learning, rows->all(), rows->labels(), call.seed);
       if (!whole) return whole.error();
-      features::Matrix matrix;
-      matrix.rows = static_cast<std::size_t>(rows->all().rows);
-      matrix.names = whole->pipeline.outputs();
-      matrix.cols = matrix.names.size();
-      matrix.values = std::move(whole->matrix);
-      matrix.labels.assign(rows->labels().begin(), rows->labels().end());
-      auto final_model = training::train(ctx, again, matrix);
+      auto final_model = training::train(ctx, again, whole->matrix);
       if (!final_model) return final_model.error();
       fitted = whole->pipeline;
       *trained = std::move(*final_model);
@@ -148,15 +138,12 @@ class TrainStep final : public pipeline::StepKind {
 
  private:
   static Result<void> log_curve(TrackedRun& run, const training::Trained& trained) {
+    std::vector<std::pair<std::int64_t, double>> points;
     for (std::size_t round = 0; round < trained.validation.size(); ++round) {
       if (round % 5 != 0 && round + 1 != trained.validation.size()) continue;
-      if (auto logged = run.metrics({{"validation_" + trained.metric, trained.validation[round]}},
-                                    static_cast<std::int64_t>(round));
-          !logged) {
-        return logged;
-      }
+      points.emplace_back(static_cast<std::int64_t>(round), trained.validation[round]);
     }
-    return {};
+    return run.curve("validation_" + trained.metric, points);
   }
 
   static Result<evaluation::Evaluation> score_held_out(const training::Trained& trained,

@@ -120,12 +120,9 @@ class TuneStep final : public pipeline::StepKind {
     auto run =
         TrackedRun::start(ctx, services_, call, "trial " + std::to_string(trial.number), parent);
     if (!run) return run.error();
-    Json trainer_json = spec.learning.trainer.to_json();
-    trainer_json.update(trial.params);
-    if (trainer_json.value("seed", 0) == 0) trainer_json["seed"] = call.seed % 2147483647;
-    if (auto logged = run->params(trainer_json); !logged) return logged.error();
-    auto trainer = training::TrainerSpec::from_json(trainer_json, call.config.place("space"));
+    auto trainer = trainer_of(spec.learning, trial.params, call.seed, call.config.place("space"));
     if (!trainer) return trainer.error();
+    if (auto logged = run->params(trainer->to_json()); !logged) return logged.error();
     bool prune = false;
     double best = std::numeric_limits<double>::quiet_NaN();
     const bool higher = trainer->higher_is_better();
