@@ -144,23 +144,33 @@ Router::Router() : impl_(std::make_unique<Impl>()) {}
 Router::~Router() = default;
 
 void Router::add(std::string method, std::string pattern, Access access, ErrorForm errors,
-                 Handler handler) {
+                 Handler handler, std::uint64_t max_body_bytes) {
   impl_->add({.method = std::move(method),
               .pattern = std::move(pattern),
               .access = access,
               .errors = errors,
               .handler = std::move(handler),
-              .async_handler = {}});
+              .max_body_bytes = max_body_bytes});
 }
 
 void Router::add_async(std::string method, std::string pattern, Access access, ErrorForm errors,
-                       AsyncHandler handler) {
+                       AsyncHandler handler, std::uint64_t max_body_bytes) {
   impl_->add({.method = std::move(method),
               .pattern = std::move(pattern),
               .access = access,
               .errors = errors,
-              .handler = {},
-              .async_handler = std::move(handler)});
+              .async_handler = std::move(handler),
+              .max_body_bytes = max_body_bytes});
+}
+
+void Router::add_upload(std::string method, std::string pattern, Access access, ErrorForm errors,
+                        UploadHandler handler, std::uint64_t max_body_bytes) {
+  impl_->add({.method = std::move(method),
+              .pattern = std::move(pattern),
+              .access = access,
+              .errors = errors,
+              .upload_handler = std::move(handler),
+              .max_body_bytes = max_body_bytes});
 }
 
 Router::Match Router::match(std::string_view method, std::string_view path) const {
