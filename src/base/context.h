@@ -5,15 +5,38 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
 
 namespace slipway {
 
-struct Principal {
-  std::string name = "local";  // who acts: enters the audit log
+// What a caller may see, for code that lists things: `kind` is "experiment", "model" or
+// "deployment", a name is an experiment's id, a model's or a deployment's name. access implements
+// it. Values: any thread may ask.
+class Visibility {
+ public:
+  virtual ~Visibility() = default;
+  virtual bool sees(std::string_view kind, std::string_view name) const = 0;
+  // The names of that kind the caller sees, whether they exist or not; nothing: all there are.
+  virtual std::optional<std::vector<std::string>> seen(std::string_view kind) const = 0;
 };
+
+struct Principal {
+  std::string name = "local";                    // who acts: enters the audit log
+  std::shared_ptr<const Visibility> visibility;  // null: everything
+};
+
+inline bool sees(const Principal& principal, std::string_view kind, std::string_view name) {
+  return principal.visibility == nullptr || principal.visibility->sees(kind, name);
+}
+inline std::optional<std::vector<std::string>> seen(const Principal& principal,
+                                                    std::string_view kind) {
+  if (principal.visibility == nullptr) return std::nullopt;
+  return principal.visibility->seen(kind);
+}
 
 class Context {
  public:

@@ -116,6 +116,8 @@ Result<std::unique_ptr<Registry>> Registry::open(db::Database& db, audit::Log& a
   return std::unique_ptr<Registry>(new Registry(std::make_unique<Impl>(Impl{db, audit, clock})));
 }
 
+void Registry::set_name_listener(NameListener& listener) { impl_->listener = &listener; }
+
 Result<RegisteredModel> Registry::create_model(const Context& ctx, const std::string& name,
                                                const std::string& description, const Tags& tags) {
   if (auto checked = check_model_name(name); !checked) return checked.error();
@@ -173,6 +175,10 @@ Result<RegisteredModel> Registry::rename_model(const Context& ctx, const std::st
     if (taken.error().code != Code::not_found) return taken.error();
     auto renamed = tx.run(sql::rename_model, row->id, new_name, now);
     if (!renamed) return renamed.error();
+    if (impl_->listener != nullptr) {
+      auto told = impl_->listener->model_renamed(tx, name, new_name);
+      if (!told) return told.error();
+    }
     auto recorded =
         impl_->record(tx, ctx, "model.rename", model_object(name), {{"new_name", new_name}});
     if (!recorded) return recorded.error();
@@ -204,6 +210,9 @@ Result<void> Registry::delete_model(const Context& ctx, const std::string& name)
     // Aliases first: they refer to versions, which go with the model.
     if (auto run = tx.run(sql::delete_model_aliases, row->id); !run) return run;
     if (auto run = tx.run(sql::delete_model, row->id); !run) return run;
+    if (impl_->listener != nullptr) {
+      if (auto told = impl_->listener->model_deleted(tx, name); !told) return told;
+    }
     return impl_->record(tx, ctx, "model.delete", model_object(name),
                          {{"aliases", row->model.aliases}});
   });

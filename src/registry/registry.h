@@ -21,7 +21,8 @@
 
 namespace slipway::db {
 class Database;
-}
+class Transaction;
+}  // namespace slipway::db
 namespace slipway::audit {
 class Log;
 }
@@ -37,6 +38,17 @@ struct Search {
   std::vector<std::string> order_by;
   std::int64_t max_results = 100;
   std::string page;
+  std::optional<std::vector<std::string>> only;  // names of models a caller may see; none: all
+};
+
+// Told of names that change hands, inside the transaction that does it: what hangs on a name (who
+// may use it) moves and goes with it.
+class NameListener {
+ public:
+  virtual ~NameListener() = default;
+  virtual Result<void> model_renamed(db::Transaction& tx, const std::string& from,
+                                     const std::string& to) = 0;
+  virtual Result<void> model_deleted(db::Transaction& tx, const std::string& name) = 0;
 };
 
 class Registry {
@@ -44,6 +56,9 @@ class Registry {
   // All three outlive the registry.
   static Result<std::unique_ptr<Registry>> open(db::Database& db, audit::Log& audit,
                                                 const Clock& clock);
+
+  // Before the first call; it outlives the registry.
+  void set_name_listener(NameListener& listener);
 
   Result<RegisteredModel> create_model(const Context& ctx, const std::string& name,
                                        const std::string& description = {}, const Tags& tags = {});

@@ -14,6 +14,7 @@ struct Registry::Impl {
   db::Database& db;
   audit::Log& audit;
   const Clock& clock;
+  NameListener* listener = nullptr;  // set before the first call
 
   std::int64_t now() const { return to_micros(clock.now()); }
   // Who did what to a model, in the caller's transaction.

@@ -106,6 +106,10 @@ Result<Prepared> prepare(const Subject& subject, std::string_view select, const 
       return added.error();
     }
   }
+  if (search.only) {
+    prepared.query.add(" AND m.name IN (SELECT value FROM json_each(?))")
+        .bind(std::string_view(Json(*search.only).dump()));
+  }
   if (!names_prompts) {
     prepared.query
         .add(

@@ -7,6 +7,7 @@
 #include <boost/beast/http/status.hpp>
 
 #include "base/log.h"
+#include "server/guard.h"
 
 namespace slipway::server {
 namespace {
@@ -58,6 +59,8 @@ void Connection::start() {
   error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   socket_.non_blocking(true, ignored);
+  if (const auto peer = socket_.remote_endpoint(ignored); !ignored)
+    peer_ = peer.address().to_string();
   io_->connections.insert(shared_from_this());
   deadline_ = in(shared_.options.header_timeout);  // a connection that never says anything
   advance();
@@ -144,6 +147,7 @@ Connection::Parsed Connection::parse() {
     if (request_ == nullptr || request_.use_count() > 1) request_ = std::make_shared<Request>();
     request_->headers.clear();
     request_->body.clear();
+    request_->peer = peer_;
     parser_.emplace(*request_);
     parser_->eager(true);
     parser_->header_limit(options.max_header_bytes);
@@ -276,14 +280,24 @@ void Connection::call(const Router::Route& route, Context ctx) {
                                     {"error", what}});
     return form(internal("the server failed on this request; its log names the request id"));
   };
+  Guard* const guard = shared_.router.guard();
   if (route.async_handler) {
-    try {
-      route.async_handler(ctx, request_,
-                          [reply](Response response) { reply->send(std::move(response)); });
-    } catch (const std::exception& e) {
-      reply->send(escaped(errors_, ctx, *request_, e.what()));
+    auto verdict = guard == nullptr ? Guard::Verdict{.principal = ctx.principal}
+                                    : guard->decide_at_once(route, *request_);
+    if (verdict) {
+      if (verdict->refusal) {
+        reply->send(*std::move(verdict->refusal));
+        return;
+      }
+      ctx.principal = std::move(verdict->principal);
+      try {
+        route.async_handler(ctx, request_,
+                            [reply](Response response) { reply->send(std::move(response)); });
+      } catch (const std::exception& e) {
+        reply->send(escaped(errors_, ctx, *request_, e.what()));
+      }
+      return;
     }
-    return;
   }
   if (shared_.waiting.fetch_add(1) >= shared_.options.max_waiting) {
     --shared_.waiting;
@@ -291,12 +305,30 @@ void Connection::call(const Router::Route& route, Context ctx) {
         "the server is busy: too many requests wait for a worker; try again in a moment")));
     return;
   }
-  shared_.workers->post([&shared = shared_, &route, request = request_, reply = std::move(reply),
-                         form = errors_, escaped, ctx = std::move(ctx)]() mutable {
+  shared_.workers->post([&shared = shared_, &route, guard, request = request_,
+                         reply = std::move(reply), form = errors_, escaped,
+                         ctx = std::move(ctx)]() mutable {
     --shared.waiting;
     Response response;
     try {
+      if (guard != nullptr) {
+        auto verdict = guard->decide(ctx, route, *request);
+        if (verdict.refusal) {
+          request.reset();
+          reply->send(*std::move(verdict.refusal));
+          return;
+        }
+        ctx.principal = std::move(verdict.principal);
+      }
+      if (route.async_handler) {
+        route.async_handler(ctx, request, [reply](Response late) { reply->send(std::move(late)); });
+        return;
+      }
       response = route.handler(ctx, *request);
+      if (guard != nullptr) {
+        if (auto noted = guard->answered(ctx, route, *request, response); !noted)
+          response = form(noted.error());
+      }
     } catch (const std::exception& e) {
       response = escaped(form, ctx, *request, e.what());
     }

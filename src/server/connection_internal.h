@@ -120,6 +120,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool head_ = false;
   ErrorForm errors_ = nullptr;
   std::string request_id_;
+  std::string peer_;  // the caller's address
   SteadyTime deadline_{};
   std::string head_out_;  // status line, header and small bodies
   std::string body_out_;  // large bodies

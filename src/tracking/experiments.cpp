@@ -222,6 +222,13 @@ Result<Page<Experiment>> Tracking::search_experiments(const ExperimentSearch& se
   for (const auto& comparison : *filter) {
     if (auto added = add_condition(query, comparison); !added) return added.error();
   }
+  if (search.only) {
+    Json ids = Json::array();
+    for (const auto& text : *search.only) {
+      if (const auto id = ExperimentId::parse(text)) ids.push_back(id->value);
+    }
+    query.add(" AND e.id IN (SELECT value FROM json_each(?))").bind(std::string_view(ids.dump()));
+  }
   query.add(" ORDER BY ");
   for (const auto& text : search.order_by) {
     identity += "|" + text;

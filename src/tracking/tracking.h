@@ -73,6 +73,7 @@ struct ExperimentSearch {
   View view = View::active_only;
   std::int64_t max_results = 1000;
   std::string page;
+  std::optional<std::vector<std::string>> only;  // ids a caller may see; none: all
 };
 
 // filter: comparisons joined by AND, over metrics.<key>, params.<key>, tags.<key>,
