@@ -10,10 +10,6 @@ using server::Access;
 using server::Request;
 using server::Response;
 
-Response answer(int status, const Json& body) {
-  return server::json_text(status, body.dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
 Result<std::int64_t> number_of(const Request& request, std::string_view name,
                                std::int64_t otherwise) {
   const std::string text(request.query_value(name));
@@ -143,35 +139,6 @@ Response get_alerts(const SlipwayParts& parts, const Request& request) {
   return answer(200, {{"alerts", all}});
 }
 
-Response post_run(const SlipwayParts& parts, const Context& ctx, const Request& request) {
-  auto body = parse_json(request.body, "the body");
-  if (!body) return slipway_error(body.error());
-  if (!body->is_object() || !body->contains("file") || !(*body)["file"].is_string()) {
-    return slipway_error(
-        invalid_argument(R"(the body has to be {"file": "pipeline.yaml", "params": {…}})"));
-  }
-  jobs::NewJob job{.kind = feedback::Loop::kRetrainJob,
-                   .payload = {{"file", (*body)["file"]},
-                               {"params", body->value("params", Json::object())},
-                               {"reason", "by " + ctx.principal.name + " over the API"}},
-                   .max_attempts = 1};
-  auto queued = parts.queue.enqueue(job);
-  if (!queued) return slipway_error(queued.error());
-  return answer(202, {{"job", queued->id}});
-}
-
-Response get_job(const SlipwayParts& parts, const Request& request) {
-  auto job = parts.queue.get(request.param("id"));
-  if (!job) return slipway_error(job.error());
-  return answer(200, {{"id", job->id},
-                      {"kind", job->kind},
-                      {"state", jobs::to_string(job->state)},
-                      {"attempts", job->attempts},
-                      {"payload", job->payload},
-                      {"result", job->result},
-                      {"error", job->error}});
-}
-
 Response get_audit(const SlipwayParts& parts, const Request& request) {
   auto after = number_of(request, "after", -1);
   if (!after) return slipway_error(after.error());
@@ -189,6 +156,10 @@ Response get_audit(const SlipwayParts& parts, const Request& request) {
 }
 
 }  // namespace
+
+Response answer(int status, const Json& body) {
+  return server::json_text(status, body.dump(-1, ' ', false, Json::error_handler_t::replace));
+}
 
 Response slipway_error(const Error& error) {
   return answer(status_of(error.code).http,
@@ -230,10 +201,6 @@ void add_slipway_routes(server::Router& router, const SlipwayParts& parts) {
       [parts](const Context&, const Request& r) { return get_prediction(parts, r); });
   add("GET", "/api/v1/alerts", Access::read,
       [parts](const Context&, const Request& r) { return get_alerts(parts, r); });
-  add("POST", "/api/v1/pipelines/runs", Access::edit,
-      [parts](const Context& c, const Request& r) { return post_run(parts, c, r); });
-  add("GET", "/api/v1/jobs/{id}", Access::read,
-      [parts](const Context&, const Request& r) { return get_job(parts, r); });
   add("GET", "/api/v1/audit", Access::read,
       [parts](const Context&, const Request& r) { return get_audit(parts, r); });
 }

@@ -1,13 +1,11 @@
 // slipway's own REST interface, for what no protocol of the field covers: labels, windows, alerts,
-// pipeline runs, audit.
+// audit; pipeline runs are in api/pipelines_api.h.
 //   POST /api/v1/deployments/{name}/labels    {"labels": [{"prediction_id", "label", "time"?}]}
 //   GET  /api/v1/deployments[/{name}]         what is deployed
 //   GET  /api/v1/deployments/{name}/windows   monitoring reports, oldest first
 //   GET  /api/v1/deployments/{name}/settled?time=…   whether monitoring and feedback have caught up
 //   with the traffic GET  /api/v1/predictions/{id}           one logged prediction with its inputs
 //   GET  /api/v1/alerts                       ?deployment=…&firing=true
-//   POST /api/v1/pipelines/runs               {"file", "params"?}: a job that runs it
-//   GET  /api/v1/jobs/{id}
 //   GET  /api/v1/audit                        ?after=…&limit=…
 // Errors are {"error": {"code", "message"}}.
 #pragma once
@@ -16,7 +14,6 @@
 #include "audit/audit.h"
 #include "feedback/labels.h"
 #include "feedback/loop.h"
-#include "jobs/queue.h"
 #include "monitoring/monitor.h"
 #include "server/http.h"
 #include "serving/deployments.h"
@@ -27,7 +24,6 @@ namespace slipway::api {
 struct SlipwayParts {  // all outlive the server
   const Clock& clock;
   audit::Log& audit;
-  jobs::Queue& queue;
   serving::DeploymentStore& deployments;
   const serving::PredictionLog& predictions;
   monitoring::Monitor& monitor;
@@ -40,6 +36,7 @@ struct SlipwayParts {  // all outlive the server
 void add_slipway_routes(server::Router& router, const SlipwayParts& parts);
 
 server::Response slipway_error(const Error& error);
+server::Response answer(int status, const Json& body);
 
 // The forms in which this interface, and the commands' --json, show them.
 Json to_json(const audit::Entry& entry);

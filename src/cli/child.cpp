@@ -62,9 +62,14 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
                                         "--reason",
                                         job.payload.value("reason", "a job"),
                                         "--actor",
-                                        "slipway",
-                                        "--server",
+                                        job.payload.value("actor", "slipway"),
+                                        "--job",
+                                        job.id,
+                                        "--tracking-uri",
                                         server_url};
+  if (const std::string from = job.payload.value("from", ""); !from.empty())
+    arguments.insert(arguments.end(), {"--from", from});
+  if (!job.payload.value("use_cache", true)) arguments.emplace_back("--no-cache");
   const Json params = job.payload.value("params", Json::object());
   for (const auto& [name, value] : params.items()) {
     arguments.insert(

@@ -9,7 +9,8 @@
 
 namespace slipway::cli {
 
-// Runs `slipway run` for a job {"file", "params", "reason"} and waits. Output goes to
+// Runs `slipway run` for a job {"file", "params", "reason", "actor"?, "from"?, "use_cache"?} and
+// waits. Output goes to
 // log_folder/<job>.log. A gate that refuses is a result, not an error.
 Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
                               const std::filesystem::path& home, const std::string& server_url);

@@ -143,6 +143,7 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.fallthrough();
   add_run(app, globals);
+  add_pipelines(app, globals);
   add_up(app, globals);
   add_data(app, globals);
   add_show(app, globals);

@@ -48,6 +48,7 @@ int print(const Globals& globals, const TextTable& table, const Json& json);
 
 // Each adds its subcommands; their callbacks set globals.exit_code.
 void add_run(CLI::App& app, Globals& globals);
+void add_pipelines(CLI::App& app, Globals& globals);
 void add_up(CLI::App& app, Globals& globals);
 void add_data(CLI::App& app, Globals& globals);
 void add_show(CLI::App& app, Globals& globals);

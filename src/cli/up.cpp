@@ -5,6 +5,7 @@
 #include "api/inference_api.h"
 #include "api/metrics_api.h"
 #include "api/mlflow_api.h"
+#include "api/pipelines_api.h"
 #include "api/slipway_api.h"
 #include "base/log.h"
 #include "cli/child.h"
@@ -79,6 +80,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
   const Context ctx = interruptible_context("slipway");
   return with_home(
       globals, {.serving = true, .webhook_hosts = flags.webhook_hosts}, [&](Home& home) {
+        if (auto sound = home.audit().status(); !sound) return fail(sound.error());
         if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
         if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
         const serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
@@ -92,9 +94,10 @@ int serve(const Globals& globals, const UpFlags& flags) {
         api::add_inference_routes(router, host, home.clock(), home.ids(), {});
         api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs());
         api::add_slipway_routes(router,
-                                {home.clock(), home.audit(), home.queue(), home.deployments(),
-                                 home.predictions(), home.monitor(), home.labels(), home.loop(),
+                                {home.clock(), home.audit(), home.deployments(), home.predictions(),
+                                 home.monitor(), home.labels(), home.loop(),
                                  [&](const Context& request) { return keeper.catch_up(request); }});
+        api::add_pipeline_routes(router, {home.queue(), home.engine()});
         std::atomic<server::HttpServer*> serving{
             nullptr};  // answers before start() returns, and may be asked for /metrics then
         api::Metrics metrics;

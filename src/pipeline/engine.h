@@ -56,6 +56,8 @@ enum class StepState {
 
 std::string_view to_string(RunState state);
 std::string_view to_string(StepState state);
+Result<RunState> run_state(std::string_view text);
+Result<StepState> step_state(std::string_view text);
 
 struct PlannedStep {
   enum class Decision {
@@ -99,11 +101,17 @@ struct RunReport {
   Json params = Json::object();
   std::string actor;
   std::string reason;  // why it was started: "by hand", "alert late_auc", …
+  std::string job;     // of the server's queue that asked for it; empty: none
   Time started;
   std::optional<Time> ended;
   std::string error;              // of the first step that failed, with its name
   std::vector<StepReport> steps;  // as in the file; empty in lists of runs
 };
+
+// As the commands' --json and the server show a run, and back. Steps are left out when there are
+// none.
+Json to_json(const RunReport& run);
+Result<RunReport> run_report_from_json(const Json& json);
 
 // What goes on, as it goes on. Calls come from several threads, never two at once; they must not
 // block.
@@ -125,6 +133,7 @@ struct RunOptions {
   bool use_cache = true;  // false: everything runs again
   int max_parallel = 0;   // steps at once; 0: one per processor
   std::string reason = "by hand";
+  std::string job;  // see RunReport
   std::map<std::string, std::string>
       environment;  // for commands; not part of the cache key (MLFLOW_TRACKING_URI …)
 };
@@ -156,6 +165,7 @@ class Engine {
 
   struct Filter {
     std::string pipeline;  // empty: all
+    std::string job;       // empty: all
     int limit = 50;
   };
   Result<std::vector<RunReport>> list(const Filter& filter) const;  // newest first, without steps

@@ -90,6 +90,7 @@ Result<void> Execution::begin(const std::string& spec_digest) {
   run_.params = params_;
   run_.actor = ctx_.principal.name;
   run_.reason = options_.reason;
+  run_.job = options_.job;
   run_.started = parts_.clock.now();
   log_folder_ = parts_.home / "pipelines" / run_.id;
   scratch_ = parts_.home / "tmp" / "pipelines" / run_.id;

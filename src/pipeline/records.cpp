@@ -31,13 +31,15 @@ Result<State> state_named(const std::pair<State, std::string_view> (&names)[N],
   for (const auto& [state, name] : names) {
     if (name == text) return state;
   }
-  return data_loss(fmt::format("the database holds the unknown state '{}'", text));
+  return data_loss(fmt::format("'{}' is no state of a run or a step", text));
 }
 
 }  // namespace
 
 std::string_view to_string(RunState state) { return name_of(kRunStates, state); }
 std::string_view to_string(StepState state) { return name_of(kStepStates, state); }
+Result<RunState> run_state(std::string_view text) { return state_named(kRunStates, text); }
+Result<StepState> step_state(std::string_view text) { return state_named(kStepStates, text); }
 
 namespace records {
 namespace {
@@ -102,7 +104,7 @@ Result<RunReport> read_run(const db::Rows& rows) {
   run.id = rows.text(0);
   run.pipeline = rows.text(1);
   run.file = rows.text(2);
-  const auto state = state_named(kRunStates, rows.view(3));
+  const auto state = run_state(rows.view(3));
   if (!state) return state.error();
   run.state = *state;
   auto params = parse_json(rows.view(4), "parameters of run " + run.id);
@@ -113,6 +115,7 @@ Result<RunReport> read_run(const db::Rows& rows) {
   run.started = from_micros(rows.integer(7));
   run.ended = maybe_time(rows, 8);
   run.error = rows.text(9);
+  run.job = rows.text(10);
   return run;
 }
 
@@ -120,7 +123,7 @@ Result<StepReport> read_step(const db::Rows& rows) {
   StepReport step;
   step.name = rows.text(0);
   step.kind = rows.text(1);
-  const auto state = state_named(kStepStates, rows.view(2));
+  const auto state = step_state(rows.view(2));
   if (!state) return state.error();
   step.state = *state;
   step.passed = rows.integer(3) != 0;
@@ -163,7 +166,7 @@ Result<std::vector<T>> read_all(Result<db::Rows> rows, Result<T> (*read)(const d
 Result<void> insert_run(db::Transaction& tx, const RunReport& run, std::string_view spec_digest) {
   const auto inserted = tx.run(sql::insert_run, run.id, run.pipeline, run.file.string(),
                                spec_digest, canonical(run.params), to_string(run.state), run.actor,
-                               run.reason, to_micros(run.started));
+                               run.reason, to_micros(run.started), run.job);
   if (!inserted) return inserted;
   for (std::size_t i = 0; i < run.steps.size(); ++i) {
     const auto step = tx.run(sql::insert_step, run.id, i, run.steps[i].name, run.steps[i].kind);
@@ -234,8 +237,8 @@ Result<bool> interrupt_run(db::Transaction& tx, std::string_view run_id, Time no
 }
 
 Result<std::vector<RunReport>> list_runs(db::Connection& connection, const Engine::Filter& filter) {
-  return read_all<RunReport>(connection.query(sql::list_runs, filter.pipeline, filter.limit),
-                             read_run);
+  return read_all<RunReport>(
+      connection.query(sql::list_runs, filter.pipeline, filter.limit, filter.job), read_run);
 }
 
 Result<RunReport> get_run(db::Connection& connection, std::string_view id) {

@@ -91,6 +91,7 @@ struct StepInputs {
 struct StepCall : StepInputs {
   std::string run_id;
   std::string pipeline;
+  std::string key;                 // of the cache: the same whenever the same work is asked for
   int attempt = 1;                 // from 1
   std::filesystem::path work_dir;  // an empty folder of this attempt; gone afterwards
   std::map<std::string, std::string> environment;  // RunOptions::environment

@@ -15,6 +15,9 @@
 namespace slipway::steps {
 namespace {
 
+// The key of the step that made a version, so that the same work makes one version.
+constexpr const char* kStepTag = "slipway.step";
+
 struct RegisterSpec {
   std::string model, bundle, run_id, evaluation, description;
   std::vector<std::string> aliases;
@@ -96,13 +99,14 @@ class RegisterStep final : public pipeline::StepKind {
       version_spec.source = "slipway:/bundles/" + spec.bundle;
     }
     version_spec.tags["slipway.bundle"] = spec.bundle;
+    version_spec.tags[kStepTag] = call.key;
     version_spec.tags["slipway.gate"] = decision.passed ? "passed" : "refused";
     version_spec.metadata = {{"inputs", bundle->inputs().to_json()},
                              {"metrics", metrics},
                              {"provenance", bundle->provenance()},
                              {"evaluation", spec.evaluation},
                              {"pipeline_run", call.run_id}};
-    auto version = services_.registry.create_version(ctx, spec.model, version_spec);
+    auto version = create_once(ctx, spec.model, version_spec);
     if (!version) return version.error();
     if (auto kept = services_.registry.record_gate(ctx, spec.model, version->number,
                                                    decision.passed, decision.to_json());
@@ -142,6 +146,20 @@ class RegisterStep final : public pipeline::StepKind {
   }
 
  private:
+  // A run that was killed after it made the version, and before its step was recorded, made it for
+  // the run that follows.
+  Result<registry::ModelVersion> create_once(const Context& ctx, const std::string& model,
+                                             const registry::VersionSpec& spec) const {
+    auto versions = services_.registry.versions(model);
+    if (!versions) return versions.error();
+    for (const registry::ModelVersion& version : *versions) {
+      const auto made_by = version.tags.find(kStepTag);
+      if (made_by != version.tags.end() && made_by->second == spec.tags.at(kStepTag))
+        return version;
+    }
+    return services_.registry.create_version(ctx, model, spec);
+  }
+
   Services services_;
 };
 

@@ -1,6 +1,6 @@
 -- name: insert_run
-INSERT INTO pipeline_runs (id, pipeline, file, spec_digest, params, state, actor, reason, started_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO pipeline_runs (id, pipeline, file, spec_digest, params, state, actor, reason, started_at, job)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: end_run
 UPDATE pipeline_runs SET state = ?2, ended_at = ?3, error = ?4 WHERE id = ?1
@@ -43,12 +43,12 @@ UPDATE step_runs SET state = 'interrupted', ended_at = ?2
 WHERE run_id = ?1 AND (state = 'running' OR state = 'waiting')
 
 -- name: list_runs
-SELECT id, pipeline, file, state, params, actor, reason, started_at, ended_at, error
-FROM pipeline_runs WHERE ?1 = '' OR pipeline = ?1
+SELECT id, pipeline, file, state, params, actor, reason, started_at, ended_at, error, job
+FROM pipeline_runs WHERE (?1 = '' OR pipeline = ?1) AND (?3 = '' OR job = ?3)
 ORDER BY started_at DESC, id DESC LIMIT ?2
 
 -- name: find_runs
-SELECT id, pipeline, file, state, params, actor, reason, started_at, ended_at, error
+SELECT id, pipeline, file, state, params, actor, reason, started_at, ended_at, error, job
 FROM pipeline_runs WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY id LIMIT 2
 
 -- name: list_steps
