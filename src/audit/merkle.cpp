@@ -5,10 +5,6 @@
 namespace slipway::audit {
 namespace {
 
-std::string_view bytes_of(const Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
 std::uint64_t unsigned_of(std::int64_t value) { return static_cast<std::uint64_t>(value); }
 
 // The largest power of two below n, n > 1.

@@ -17,10 +17,6 @@ constexpr char kAlgorithm = 0x01;  // Ed25519
 constexpr std::string_view kPrivate = "PRIVATE+KEY+";
 constexpr std::string_view kDash = "\xE2\x80\x94 ";  // em dash, space: begins a signature line
 
-std::string_view bytes_of(const Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
 const unsigned char* raw(std::string_view text) {
   return reinterpret_cast<const unsigned char*>(text.data());
 }

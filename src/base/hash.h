@@ -14,6 +14,9 @@
 namespace slipway {
 
 using Digest = std::array<std::uint8_t, 32>;
+inline std::string_view bytes_of(const Digest& digest) {
+  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
+}
 
 class Sha256 {
  public:

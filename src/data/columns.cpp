@@ -100,7 +100,7 @@ arrow::Result<ArrayPtr> widen_uint64(const arrow::Array& from) {
 }
 
 template <class Array>
-arrow::Result<ArrayPtr> to_micros(const arrow::Array& from, std::int64_t times,
+arrow::Result<ArrayPtr> micros_of(const arrow::Array& from, std::int64_t times,
                                   std::int64_t divided_by = 1) {
   arrow::TimestampBuilder builder(arrow::timestamp(arrow::TimeUnit::MICRO),
                                   arrow::default_memory_pool());
@@ -126,15 +126,15 @@ arrow::Result<ArrayPtr> to_micros(const arrow::Array& from, std::int64_t times,
 arrow::Result<ArrayPtr> bring_timestamp(const arrow::Array& from) {
   switch (static_cast<const arrow::TimestampType&>(*from.type()).unit()) {
     case arrow::TimeUnit::SECOND:
-      return to_micros<arrow::TimestampArray>(from, 1'000'000);
+      return micros_of<arrow::TimestampArray>(from, 1'000'000);
     case arrow::TimeUnit::MILLI:
-      return to_micros<arrow::TimestampArray>(from, 1'000);
+      return micros_of<arrow::TimestampArray>(from, 1'000);
     case arrow::TimeUnit::MICRO:
       break;
     case arrow::TimeUnit::NANO:
-      return to_micros<arrow::TimestampArray>(from, 1, 1'000);
+      return micros_of<arrow::TimestampArray>(from, 1, 1'000);
   }
-  return to_micros<arrow::TimestampArray>(from, 1);
+  return micros_of<arrow::TimestampArray>(from, 1);
 }
 
 arrow::Result<ArrayPtr> bring(const ArrayPtr& array);
@@ -197,9 +197,9 @@ arrow::Result<ArrayPtr> bring(const ArrayPtr& array) {
       return builder.Finish();
     }
     case arrow::Type::DATE32:
-      return to_micros<arrow::Date32Array>(*array, 86'400'000'000);
+      return micros_of<arrow::Date32Array>(*array, 86'400'000'000);
     case arrow::Type::DATE64:
-      return to_micros<arrow::Date64Array>(*array, 1'000);
+      return micros_of<arrow::Date64Array>(*array, 1'000);
     case arrow::Type::TIMESTAMP:
       return bring_timestamp(*array);
     case arrow::Type::DICTIONARY:

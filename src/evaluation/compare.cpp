@@ -8,8 +8,6 @@ namespace slipway::evaluation {
 
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 // How often each row was drawn. 16 bits: that one row of many is drawn 65,536 times does not
 // happen.
 using Counts = std::span<const std::uint16_t>;

@@ -1,12 +1,11 @@
 #include "evaluation/evaluation.h"
 
 #include "base/clock.h"
+#include "evaluation/order_internal.h"
 
 namespace slipway::evaluation {
 
 namespace {
-
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 std::span<const Metric> metrics_of(bool regression) {
   if (regression) return kRegressionMetrics;
@@ -50,11 +49,6 @@ Measured measure_all(bool regression, std::span<const double> labels,
     add(metric, value, [&, one = metric] { return why_undefined(one, *pairs, threshold); });
   }
   return measured;
-}
-
-double mean(std::span<const double> values) {
-  if (values.empty()) return kNaN;
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 std::string slice_value(const data::ColumnView& view, std::int64_t row) {

@@ -7,8 +7,6 @@ namespace slipway::evaluation {
 
 namespace {
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
 constexpr std::pair<Metric, std::string_view> kNames[] = {{Metric::auc, "auc"},
                                                           {Metric::log_loss, "log_loss"},
                                                           {Metric::brier, "brier"},
@@ -20,13 +18,6 @@ constexpr std::pair<Metric, std::string_view> kNames[] = {{Metric::auc, "auc"},
                                                           {Metric::rmse, "rmse"},
                                                           {Metric::mae, "mae"},
                                                           {Metric::r2, "r2"}};
-
-double ratio(double part, double whole) { return whole > 0 ? part / whole : kNaN; }
-
-double mean(std::span<const double> values) {
-  return ratio(std::accumulate(values.begin(), values.end(), 0.0),
-               static_cast<double>(values.size()));
-}
 
 Result<void> same_length(std::span<const double> labels, std::span<const double> scores) {
   if (labels.size() == scores.size()) return {};

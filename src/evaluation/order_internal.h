@@ -10,6 +10,15 @@
 
 namespace slipway::evaluation {
 
+inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+inline double ratio(double part, double whole) { return whole > 0 ? part / whole : kNaN; }
+
+inline double mean(std::span<const double> values) {
+  return ratio(std::accumulate(values.begin(), values.end(), 0.0),
+               static_cast<double>(values.size()));
+}
+
 // Row numbers by ascending value; equal values keep their order.
 inline std::vector<std::uint32_t> order_by(std::span<const double> values) {
   // Sorting (value, row) pairs keeps the comparisons in one stream of memory: twice as fast as

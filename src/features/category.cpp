@@ -10,7 +10,6 @@ namespace slipway::features {
 namespace {
 
 constexpr std::int32_t kAbsent = -1;
-constexpr std::int32_t kMissing = -2;
 
 // Multiply and fold (the mixing step of W. Yi's wyhash, 2019).
 std::uint64_t mix(std::uint64_t a, std::uint64_t b) {
@@ -60,19 +59,19 @@ std::uint64_t hash_of(std::int64_t key) {
 // Reals as categories: one key per value.
 std::int64_t bits_of(double value) { return std::bit_cast<std::int64_t>(value == 0 ? 0.0 : value); }
 
-// Calls body(row) for each row with a value and puts kMissing where there is none.
+// Calls body(row) for each row with a value and puts kMissingCode where there is none.
 template <class Body>
 void each_code(const data::ColumnView& column, std::int64_t begin, std::span<std::int32_t> codes,
                Body body) {
   for (std::size_t i = 0; i < codes.size(); ++i) {
     const std::int64_t row = begin + static_cast<std::int64_t>(i);
-    codes[i] = column.is_null(row) ? kMissing : body(row);
+    codes[i] = column.is_null(row) ? kMissingCode : body(row);
   }
 }
 
 template <class Reals>
 std::int32_t real_code(double value, Reals of) {
-  return std::isfinite(value) ? of(bits_of(value)) : kMissing;
+  return std::isfinite(value) ? of(bits_of(value)) : kMissingCode;
 }
 
 template <class Integers>

@@ -13,6 +13,8 @@
 
 namespace slipway::features {
 
+inline constexpr std::int32_t kMissingCode = -2;  // of a row without a value
+
 // Numbers distinct texts 0, 1, 2, … in order of insertion.
 class TextIndex {
  public:

@@ -10,9 +10,7 @@
 namespace slipway::features {
 namespace {
 
-constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 constexpr double kNowhere = -1;  // the place of no output: all zeros
-constexpr std::int32_t kMissingCode = -2;
 
 struct Encoding {
   std::string op;

@@ -12,8 +12,6 @@ namespace {
 
 using Part = DateTime::Part;
 
-constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
-
 struct Calendar {
   std::int64_t year;
   int month;   // 1 to 12

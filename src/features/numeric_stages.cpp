@@ -8,8 +8,6 @@
 namespace slipway::features {
 namespace {
 
-constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
-
 Error nothing_known(std::string_view what) {
   return failed_precondition("no training row has a value, so there is nothing to " +
                              std::string(what) + " by; leave the column out, or impute a constant");

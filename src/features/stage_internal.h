@@ -4,6 +4,7 @@
 // immutable once fitted; apply() is thread-safe.
 #pragma once
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +16,8 @@
 #include "features/spec.h"
 
 namespace slipway::features {
+
+inline constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 // The rows at work in one chain.
 struct Block {

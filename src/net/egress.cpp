@@ -40,7 +40,7 @@ bool in_range(const Address& address, const Range& range, int offset) {
   return network && same_prefix(address, *network, range.bits + offset);
 }
 
-std::string lower(std::string_view text) {
+std::string host_name(std::string_view text) {
   std::string out(text);
   std::transform(out.begin(), out.end(), out.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -149,7 +149,7 @@ Result<EgressPolicy::Entry> EgressPolicy::parse_entry(const std::string& text) {
     }
     return entry;
   }
-  entry.name = lower(rest);
+  entry.name = host_name(rest);
   if (entry.name == "public") {
     entry.kind = Entry::Kind::any_public;
   } else if (entry.name == "localhost") {
@@ -190,7 +190,7 @@ bool EgressPolicy::matches(const Entry& entry, const Address& address) {
 }
 
 Result<void> EgressPolicy::check_host(std::string_view host, int port) const {
-  const std::string name = lower(without_brackets(host));
+  const std::string name = host_name(without_brackets(host));
   const auto address = parse_address(name);
   for (const Entry& entry : entries_) {
     if (entry.port != 0 && entry.port != port) continue;
@@ -209,7 +209,7 @@ Result<void> EgressPolicy::check_host(std::string_view host, int port) const {
 Result<void> EgressPolicy::check_address(std::string_view host, const Address& address,
                                          int port) const {
   if (is_public(address)) return {};  // the host was allowed
-  const std::string name = lower(without_brackets(host));
+  const std::string name = host_name(without_brackets(host));
   for (const Entry& entry : entries_) {
     if (entry.port != 0 && entry.port != port) continue;
     // "localhost" allows loopback for that name and for loopback addresses, not for other names
