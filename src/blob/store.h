@@ -25,6 +25,9 @@
 
 namespace slipway::blob {
 
+class Reader;
+class Writer;
+
 struct Ref {
   std::string sha256;  // 64 lower-case hexadecimal characters
   std::int64_t size = 0;
@@ -78,6 +81,8 @@ class Store {
   const std::filesystem::path& root() const;
 
  private:
+  friend class Reader;
+  friend class Writer;
   struct Impl;
   explicit Store(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -5,7 +5,9 @@
 #include <atomic>
 #include <filesystem>
 #include <string>
+#include <unordered_map>
 
+#include "base/guarded.h"
 #include "base/result.h"
 #include "blob/io_internal.h"
 #include "blob/store.h"
@@ -22,6 +24,17 @@ struct Temporary {
     std::filesystem::remove(path, ignored);
   }
   const std::filesystem::path path;
+};
+
+// A file as it was when its bytes were checked: whoever changes them changes one of these.
+struct FileState {
+  static Result<FileState> of(int fd, const std::filesystem::path& shown);
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  std::int64_t size = 0;
+  std::int64_t modified_ns = 0;
+  std::int64_t changed_ns = 0;
+  bool operator==(const FileState&) const = default;
 };
 
 struct Store::Impl {
@@ -41,6 +54,8 @@ struct Store::Impl {
   Result<bool> stored(const Ref& ref);
   Result<void> publish(int fd, const std::filesystem::path& temporary, const Ref& ref);
   Result<Ref> put_stream(int in, const std::filesystem::path& shown);
+  bool known_sound(const std::string& sha256, const FileState& state) const;
+  void note_sound(const std::string& sha256, const FileState& state);
 
   std::filesystem::path root;
   std::filesystem::path session;  // this store's folder in tmp/
@@ -49,6 +64,7 @@ struct Store::Impl {
   std::atomic<bool> write_failed{false};
   std::array<std::atomic<bool>, 256>
       folder_durable{};  // by first two characters: its entry in root is synced
+  Guarded<std::unordered_map<std::string, FileState>> checked;  // blobs found sound by this process
 };
 
 }  // namespace slipway::blob
