@@ -46,6 +46,9 @@ class TextTable {
 // A list as --json asks for it; 0.
 int print(const Globals& globals, const TextTable& table, const Json& json);
 
+// Prints the card of MODEL, MODEL/VERSION or MODEL@ALIAS.
+int show_card(const Globals& globals, Home& home, const std::string& name);
+
 // Each adds its subcommands; their callbacks set globals.exit_code.
 void add_run(CLI::App& app, Globals& globals);
 void add_pipelines(CLI::App& app, Globals& globals);

@@ -236,6 +236,12 @@ void add_show(CLI::App& app, Globals& globals) {
        [flags, &globals](Home& home) { return show_model(globals, home, flags->name); })
       ->add_option("model", flags->name, "Its name")
       ->required();
+  leaf(models, globals, "card", "A version's model card, as Markdown, with what is still unsaid",
+       "models card late@champion",
+       [flags, &globals](Home& home) { return show_card(globals, home, flags->name); })
+      ->add_option("model", flags->name,
+                   "MODEL (its champion, else its newest version), MODEL/VERSION or MODEL@ALIAS")
+      ->required();
 
   CLI::App* deployments = noun(app, "deployments", "What is served");
   leaf(deployments, globals, "ls", "List them", "deployments ls",

@@ -31,6 +31,8 @@ def free_port() -> int:
 class SlipwayServer:
     """`slipway up` as a child process; `url` answers once the object is entered."""
 
+    poll_s = 0.02  # between two looks whether it is ready
+
     def __init__(self, home, port: int | None = None, args: tuple[str, ...] = ()):
         self.home = pathlib.Path(home)
         self.port = port or free_port()
@@ -62,7 +64,7 @@ class SlipwayServer:
             if time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"no /health after {patience_s} s:\n{self.log()}")
-            time.sleep(0.02)
+            time.sleep(self.poll_s)
 
     def stop(self, patience_s: float = 30) -> int:
         """SIGTERM, and the exit code; SIGKILL when it does not end in time."""
