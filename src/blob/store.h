@@ -25,6 +25,7 @@
 
 namespace slipway::blob {
 
+class Multipart;
 class Reader;
 class Writer;
 
@@ -81,6 +82,7 @@ class Store {
   const std::filesystem::path& root() const;
 
  private:
+  friend class Multipart;
   friend class Reader;
   friend class Writer;
   struct Impl;
