@@ -16,6 +16,7 @@ constexpr std::array kStatuses = {
     Status{Code::failed_precondition, 409, 9, "FAILED_PRECONDITION", "INVALID_PARAMETER_VALUE", 400,
            4},
     Status{Code::resource_exhausted, 429, 8, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", 429, 6},
+    Status{Code::storage_full, 507, 8, "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", 507, 6},
     Status{Code::unavailable, 503, 14, "UNAVAILABLE", "TEMPORARILY_UNAVAILABLE", 503, 6},
     Status{Code::cancelled, 499, 1, "CANCELLED", "CANCELLED", 499, 130},
     Status{Code::deadline_exceeded, 504, 4, "DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 504, 6},

@@ -58,7 +58,7 @@ Result<void> point(std::string_view name) {
   if (plan.effect == "kill") ::kill(::getpid(), SIGKILL);
   if (plan.effect == "eio") return internal("input/output error (injected at " + plan.point + ")");
   if (plan.effect == "enospc")
-    return resource_exhausted("no space left on device (injected at " + plan.point + ")");
+    return storage_full("no space left on device (injected at " + plan.point + ")");
   std::this_thread::sleep_for(std::chrono::seconds(10));
   return {};
 }

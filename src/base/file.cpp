@@ -31,6 +31,8 @@ Error errno_error(int number, std::string_view doing, const fs::path& path) {
       break;
     case ENOSPC:
     case EDQUOT:
+      code = Code::storage_full;
+      break;
     case EMFILE:
     case ENFILE:
       code = Code::resource_exhausted;

@@ -45,7 +45,7 @@ class FileLock {
   int fd_;
 };
 
-// Error from errno, with the code that fits (ENOENT not_found, ENOSPC resource_exhausted, EACCES
+// Error from errno, with the code that fits (ENOENT not_found, ENOSPC storage_full, EACCES
 // permission_denied …).
 Error errno_error(int number, std::string_view doing, const std::filesystem::path& path);
 

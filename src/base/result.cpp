@@ -18,6 +18,8 @@ std::string_view to_string(Code code) {
       return "failed_precondition";
     case Code::resource_exhausted:
       return "resource_exhausted";
+    case Code::storage_full:
+      return "storage_full";
     case Code::unavailable:
       return "unavailable";
     case Code::cancelled:

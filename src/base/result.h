@@ -19,6 +19,7 @@ enum class Code {
   already_exists,
   failed_precondition,
   resource_exhausted,
+  storage_full,
   unavailable,
   cancelled,
   deadline_exceeded,
@@ -28,10 +29,11 @@ enum class Code {
 };
 
 inline constexpr Code kAllCodes[] = {
-    Code::invalid_argument, Code::unauthenticated,     Code::permission_denied,  Code::not_found,
-    Code::already_exists,   Code::failed_precondition, Code::resource_exhausted, Code::unavailable,
-    Code::cancelled,        Code::deadline_exceeded,   Code::unimplemented,      Code::data_loss,
-    Code::internal};
+    Code::invalid_argument,   Code::unauthenticated,   Code::permission_denied,
+    Code::not_found,          Code::already_exists,    Code::failed_precondition,
+    Code::resource_exhausted, Code::storage_full,      Code::unavailable,
+    Code::cancelled,          Code::deadline_exceeded, Code::unimplemented,
+    Code::data_loss,          Code::internal};
 
 std::string_view to_string(Code code);  // "invalid_argument"
 
@@ -62,6 +64,7 @@ inline Error failed_precondition(std::string message) {
 inline Error resource_exhausted(std::string message) {
   return {Code::resource_exhausted, std::move(message)};
 }
+inline Error storage_full(std::string message) { return {Code::storage_full, std::move(message)}; }
 inline Error unavailable(std::string message) { return {Code::unavailable, std::move(message)}; }
 inline Error cancelled(std::string message) { return {Code::cancelled, std::move(message)}; }
 inline Error deadline_exceeded(std::string message) {

@@ -108,7 +108,7 @@ TEST(BlobCrash, LeavesNothingOfAWriteThatFailed) {
     const int status = test::run_with_fault("BlobCrash.LeavesNothingOfAWriteThatFailed",
                                             "blob." + point + ":1:enospc", scratch.path());
     ASSERT_TRUE(test::finished(status)) << status;
-    EXPECT_EQ(test::notes(scratch.path()), (std::vector<std::string>{"resource_exhausted", "0"}));
+    EXPECT_EQ(test::notes(scratch.path()), (std::vector<std::string>{"storage_full", "0"}));
   }
 }
 

@@ -248,13 +248,13 @@ TEST(Store, LeavesNothingBehindWhenTheDiskIsFull) {
   ASSERT_TRUE(ok(kept));
   const std::string large = bytes_of(std::size_t{2} << 20, 'l');
   const auto by_bytes = store->put_bytes(large);
-  EXPECT_EQ(code_of(by_bytes), "resource_exhausted");
+  EXPECT_EQ(code_of(by_bytes), "storage_full");
   EXPECT_NE(message_of(by_bytes).find(root.string()), std::string::npos);
-  EXPECT_EQ(code_of(store->put_file(scratch.file("large", large))), "resource_exhausted");
+  EXPECT_EQ(code_of(store->put_file(scratch.file("large", large))), "storage_full");
   EXPECT_FALSE(store->has(sha256_hex(large)));
   EXPECT_EQ(temporaries(root / "blobs"), 0U);
   const fs::path mine = scratch.file("mine", large);
-  EXPECT_EQ(code_of(store->put_file_moving(mine)), "resource_exhausted");
+  EXPECT_EQ(code_of(store->put_file_moving(mine)), "storage_full");
   EXPECT_TRUE(fs::exists(mine));
   // With space again, writes go on; what was there is still right.
   EXPECT_TRUE(ok(store->put_bytes(large.substr(0, 1000))));

@@ -138,7 +138,7 @@ Error of_kind(const std::string& kind, const std::string& place, const std::stri
   }
   if (kind == "Permission") return permission_denied(detail);
   if (kind == "IO") {
-    if (message.find("No space left") != std::string::npos) return resource_exhausted(detail);
+    if (message.find("No space left") != std::string::npos) return storage_full(detail);
     if (message.find("No files found") != std::string::npos ||
         message.find("No such file") != std::string::npos) {
       return not_found(detail);

@@ -1,14 +1,15 @@
 #include "db/database.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <thread>
 
 #include "base/fault.h"
 #include "base/file.h"
-#include "base/hash.h"
-#include "db/connection_internal.h"
+#include "db/session_internal.h"
 
 namespace slipway::db {
 namespace {
@@ -16,41 +17,41 @@ namespace {
 constexpr std::size_t kMaxGroup =
     4096;  // writes in one transaction: bounds how long the lock is held
 
-constexpr const char* kSchemaTable =
-    "CREATE TABLE IF NOT EXISTS schema_migrations("
-    " module TEXT NOT NULL, version INTEGER NOT NULL, name TEXT NOT NULL, sha256 TEXT NOT NULL,"
-    " PRIMARY KEY(module, version))";
-
 struct Job {
   std::function<Result<void>(Transaction&)> body;
   std::function<void(Result<void>)> done;
   Result<void> outcome;
 };
 
+void fail_all(std::vector<Job>& group, const Error& error) {
+  for (Job& job : group) {
+    if (job.outcome) job.outcome = error;
+  }
+}
+
 }  // namespace
 
 struct Database::Impl {
-  std::filesystem::path file;
+  std::unique_ptr<Driver> driver;
   Options options;
 
-  // The writer: one connection, one thread, a queue. Opened at the first write.
+  // The writer: one session, one thread, a queue.
   std::mutex mutex;
   std::condition_variable wake;
   std::deque<Job> queue;
   bool stopping = false;
-  std::unique_ptr<Connection::Impl> writer;
+  std::unique_ptr<Session> writer;
+  mutable std::mutex health_mutex;
+  Result<void> health;  // of the writer, for others to ask
   std::jthread thread;
 
-  // Readers: idle connections, lent one at a time.
+  // Readers: idle sessions, lent one at a time.
   mutable std::mutex readers_mutex;
   mutable std::condition_variable readers_changed;
-  mutable std::vector<std::unique_ptr<Connection::Impl>> idle_readers;
+  mutable std::vector<std::unique_ptr<Session>> idle_readers;
   mutable int open_readers = 0;
-  mutable std::unique_ptr<Connection::Impl>
-      counter;  // for change_counter: data_version is kept per connection
-  mutable std::mutex counter_mutex;
 
-  Result<std::unique_ptr<Connection::Impl>> take_reader() const {
+  Result<std::unique_ptr<Session>> take_reader() const {
     std::unique_lock lock(readers_mutex);
     readers_changed.wait(lock,
                          [&] { return !idle_readers.empty() || open_readers < options.readers; });
@@ -61,7 +62,7 @@ struct Database::Impl {
     }
     ++open_readers;
     lock.unlock();
-    auto opened = Connection::Impl::open(file.string(), true, options.durable);
+    auto opened = driver->connect(true);
     if (!opened) {
       lock.lock();
       --open_readers;
@@ -70,7 +71,7 @@ struct Database::Impl {
     return opened;
   }
 
-  void give_back(std::unique_ptr<Connection::Impl> reader) const {
+  void give_back(std::unique_ptr<Session> reader) const {
     {
       const std::scoped_lock lock(readers_mutex);
       idle_readers.push_back(std::move(reader));
@@ -86,41 +87,59 @@ struct Database::Impl {
     wake.notify_one();
   }
 
-  // Runs each body under a savepoint, so that one's failure undoes only its own changes.
-  void run_bodies(std::vector<Job>& group) {
-    SqliteTransaction transaction(writer.get());
-    for (Job& job : group) {
-      if (auto opened = writer->execute("SAVEPOINT job"); !opened) {
-        job.outcome = opened;
-        continue;
-      }
-      try {
-        job.outcome = job.body(transaction);
-      } catch (const std::exception& problem) {
-        job.outcome = internal(std::string("a write threw: ") + problem.what());
-      }
-      if (!job.outcome) {
-        if (auto undone = writer->execute("ROLLBACK TO job"); !undone) job.outcome = undone;
-      }
-      if (auto released = writer->execute("RELEASE job"); !released && job.outcome)
-        job.outcome = released;
+  static Result<void> run_body(const Job& job, Transaction& transaction) {
+    try {
+      return job.body(transaction);
+    } catch (const std::exception& problem) {
+      return internal(std::string("a write threw: ") + problem.what());
     }
   }
 
-  void commit_group(std::vector<Job>& group) {
-    const auto fail_all = [&](const Error& error) {
-      for (Job& job : group) {
-        if (job.outcome) job.outcome = error;
-      }
-    };
-    if (auto begun = writer->execute("BEGIN IMMEDIATE"); !begun) return fail_all(begun.error());
-    run_bodies(group);
-    auto committed = fault::point("db.before_commit");
-    if (committed) committed = writer->execute("COMMIT");
-    if (!committed) {
-      if (auto undone = writer->execute("ROLLBACK"); !undone) return fail_all(undone.error());
-      fail_all(committed.error());
+  // Runs the body under a savepoint, so that its failure undoes only its own changes.
+  Result<void> run_beside_others(const Job& job, Transaction& transaction) {
+    if (auto set = writer->set_savepoint(); !set) return set;
+    Result<void> outcome = run_body(job, transaction);
+    if (!writer->in_transaction()) return outcome;
+    if (!outcome) {
+      if (auto undone = writer->undo_to_savepoint(); !undone) return undone;
     }
+    if (auto released = writer->release_savepoint(); !released && outcome) return released;
+    return outcome;
+  }
+
+  // One transaction over the whole group. Leaves each job its outcome; false when the connection
+  // was lost before anything was asked to be kept, so that the group may be run again.
+  bool commit_group(std::vector<Job>& group) {
+    if (auto sound = writer->health(); !sound) {
+      fail_all(group, sound.error());
+      return true;
+    }
+    if (auto begun = writer->begin_write(); !begun) {
+      fail_all(group, begun.error());
+      return true;
+    }
+    Transaction transaction(*writer);
+    const bool alone = group.size() == 1;
+    for (Job& job : group) {
+      job.outcome = alone ? run_body(job, transaction) : run_beside_others(job, transaction);
+      if (writer->in_transaction()) continue;
+      const bool lost = writer->lost();
+      writer->rollback();
+      fail_all(group, job.outcome ? unavailable("the database undid the transaction: try again")
+                                  : job.outcome.error());
+      return !lost;
+    }
+    if (alone && !group[0].outcome) {
+      writer->rollback();
+      return true;
+    }
+    auto committed = fault::point("db.before_commit");
+    if (committed) committed = writer->commit();
+    if (!committed) {
+      writer->rollback();
+      fail_all(group, committed.error());
+    }
+    return true;
   }
 
   void write_loop() {
@@ -134,7 +153,14 @@ struct Database::Impl {
         queue.pop_front();
       }
       lock.unlock();
-      commit_group(group);
+      if (!commit_group(group)) {
+        for (Job& job : group) job.outcome = {};
+        commit_group(group);
+      }
+      if (auto sound = writer->health(); !sound) {
+        const std::scoped_lock health_lock(health_mutex);
+        health = sound;
+      }
       for (Job& job : group) {
         job.body = nullptr;
         job.done(std::move(job.outcome));
@@ -145,28 +171,64 @@ struct Database::Impl {
   }
 };
 
+Rows::Rows(std::unique_ptr<Cursor> cursor) : cursor_(std::move(cursor)) {}
+Rows::Rows(Rows&&) noexcept = default;
+Rows& Rows::operator=(Rows&&) noexcept = default;
+Rows::~Rows() = default;
+bool Rows::next() { return cursor_->next(); }
+Result<void> Rows::status() const { return cursor_->status(); }
+bool Rows::is_null(int column) const { return cursor_->is_null(column); }
+std::int64_t Rows::integer(int column) const { return cursor_->integer(column); }
+double Rows::real(int column) const { return cursor_->real(column); }
+std::string_view Rows::view(int column) const { return cursor_->view(column); }
+std::string Rows::text(int column) const { return std::string(view(column)); }
+
+std::optional<std::string> Rows::maybe_text(int column) const {
+  if (is_null(column)) return std::nullopt;
+  return text(column);
+}
+
+std::optional<std::int64_t> Rows::maybe_integer(int column) const {
+  if (is_null(column)) return std::nullopt;
+  return integer(column);
+}
+
+std::optional<double> Rows::maybe_real(int column) const {
+  if (is_null(column)) return std::nullopt;
+  return real(column);
+}
+
+Result<Rows> Connection::query_values(std::string_view sql, std::span<const Value> values) {
+  auto cursor = session_->query(sql, values);
+  if (!cursor) return cursor.error();
+  return Rows(std::move(*cursor));
+}
+
+Backend Connection::backend() const { return session_->backend(); }
+
+Result<void> Transaction::run_values(std::string_view sql, std::span<const Value> values) {
+  return session_->run(sql, values);
+}
+std::int64_t Transaction::changes() const { return session_->changes(); }
+std::int64_t Transaction::last_row_id() const { return session_->last_row_id(); }
+Result<void> Transaction::run_script(std::string_view sql) { return session_->run_script(sql); }
+
 Database::Database(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& file,
+Result<std::unique_ptr<Database>> Database::open(const std::filesystem::path& file_or_url,
                                                  Options options) {
-  std::error_code problem;
-  const bool exists = std::filesystem::exists(file, problem);
-  if (options.read_only && !exists)
-    return not_found("the database '" + file.string() + "' does not exist");
-  if (exists && std::filesystem::file_size(file, problem) == 0 &&
-      std::filesystem::exists(file.string() + "-wal", problem)) {
-    return data_loss("the database '" + file.string() +
-                     "' is empty beside a write-ahead log: restore it from a backup");
-  }
+  const std::string& text = file_or_url.native();
+  const bool is_url = text.starts_with("postgresql://") || text.starts_with("postgres://");
+  auto driver = is_url ? open_postgres(text, options) : open_sqlite(file_or_url, options);
+  if (!driver) return driver.error();
   auto impl = std::make_unique<Impl>();
-  impl->file = file;
+  impl->driver = std::move(*driver);
   impl->options = options;
   if (!options.read_only) {
-    auto writer = Connection::Impl::open(file.string(), false, options.durable);
+    auto writer = impl->driver->connect(false);
     if (!writer) return writer.error();
     impl->writer = std::move(*writer);
-    if (auto made = impl->writer->execute(kSchemaTable); !made)
-      return made.error().at(file.string());
+    if (auto prepared = impl->driver->prepare(*impl->writer); !prepared) return prepared.error();
     impl->thread = std::jthread([raw = impl.get()] { raw->write_loop(); });
   }
   return std::unique_ptr<Database>(new Database(std::move(impl)));
@@ -179,49 +241,6 @@ Database::~Database() {
   }
   impl_->wake.notify_all();
   if (impl_->thread.joinable()) impl_->thread.join();
-}
-
-Result<void> Database::migrate(std::string_view module, std::span<const Migration> migrations) {
-  return write([&](Transaction& tx) -> Result<void> {
-    std::map<std::int64_t, std::string> done;
-    {
-      auto rows = tx.query(
-          "SELECT version, sha256 FROM schema_migrations WHERE module = ? ORDER BY version",
-          module);
-      if (!rows) return rows.error();
-      while (rows->next()) done[rows->integer(0)] = rows->text(1);
-      if (auto status = rows->status(); !status) return status;
-    }
-    if (!done.empty() &&
-        done.rbegin()->first > (migrations.empty() ? 0 : migrations.back().version)) {
-      return failed_precondition(
-          "the database '" + impl_->file.string() + "' holds version " +
-          std::to_string(done.rbegin()->first) + " of the schema of '" + std::string(module) +
-          "', and this program knows up to " +
-          std::to_string(migrations.empty() ? 0 : migrations.back().version) +
-          ": use a newer slipway");
-    }
-    for (const Migration& migration : migrations) {
-      const std::string digest = sha256_hex(migration.sql);
-      if (const auto found = done.find(migration.version); found != done.end()) {
-        if (found->second == digest) continue;
-        return data_loss("migration " + std::to_string(migration.version) + " of '" +
-                         std::string(module) +
-                         "' differs from the one this database was made with");
-      }
-      if (auto ran = impl_->writer->execute(std::string(migration.sql).c_str()); !ran) {
-        return ran.error().at("migration " + std::to_string(migration.version) + " of '" +
-                              std::string(module) + "'");
-      }
-      if (auto noted = tx.run(
-              "INSERT INTO schema_migrations(module, version, name, sha256) VALUES(?, ?, ?, ?)",
-              module, migration.version, migration.name, digest);
-          !noted) {
-        return noted;
-      }
-    }
-    return {};
-  });
 }
 
 void Database::write_async(std::function<Result<void>(Transaction&)> body,
@@ -241,62 +260,50 @@ Result<void> Database::write_erased(const std::function<Result<void>(Transaction
 Result<void> Database::read_erased(const std::function<void(Connection&)>& body) const {
   auto reader = impl_->take_reader();
   if (!reader) return reader.error();
+  // Also when the body throws.
+  struct Lent {
+    const Impl& impl;
+    std::unique_ptr<Session> session;
+    ~Lent() {
+      if (session->in_transaction()) (void)session->end_read().has_value();
+      impl.give_back(std::move(session));
+    }
+  } const lent{*impl_, std::move(*reader)};
   // One snapshot for the whole body.
-  auto begun = (*reader)->execute("BEGIN");
-  if (begun) {
-    SqliteTransaction connection(reader->get());
-    body(connection);
-    begun = (*reader)->execute("COMMIT");
-  }
-  impl_->give_back(std::move(*reader));
-  return begun;
+  if (auto begun = lent.session->begin_read(); !begun) return begun;
+  Connection connection(*lent.session);
+  body(connection);
+  return lent.session->end_read();
 }
 
-Result<std::int64_t> Database::change_counter() const {
-  const std::scoped_lock lock(impl_->counter_mutex);
-  if (!impl_->counter) {
-    auto opened = Connection::Impl::open(impl_->file.string(), true, impl_->options.durable);
-    if (!opened) return opened.error();
-    impl_->counter = std::move(*opened);
-  }
-  SqliteTransaction connection(impl_->counter.get());
-  auto rows = connection.query("PRAGMA data_version");
-  if (!rows) return rows.error();
-  if (!rows->next()) return internal("the database did not say its version");
-  return rows->integer(0);
-}
+Result<std::int64_t> Database::change_counter() const { return impl_->driver->change_counter(); }
 
 Result<std::vector<std::string>> Database::check() const {
-  return read([](Connection& connection) -> Result<std::vector<std::string>> {
-    std::vector<std::string> findings;
-    auto integrity = connection.query("PRAGMA integrity_check");
-    if (!integrity) return integrity.error();
-    while (integrity->next()) {
-      if (integrity->view(0) != "ok") findings.push_back(integrity->text(0));
-    }
-    auto keys = connection.query("PRAGMA foreign_key_check");
-    if (!keys) return keys.error();
-    while (keys->next())
-      findings.push_back("a row of '" + keys->text(0) + "' points at nothing in '" + keys->text(2) +
-                         "'");
-    return findings;
-  });
+  return read([this](Connection& connection) { return impl_->driver->check(connection); });
 }
 
 Result<void> Database::backup_to(const std::filesystem::path& target) const {
   std::error_code problem;
   if (std::filesystem::exists(target, problem))
     return already_exists("'" + target.string() + "' exists already: name a new file");
-  return read([&](Connection&) -> Result<void> {
-    auto source = Connection::Impl::open(impl_->file.string(), true, true);
-    if (!source) return source.error();
-    const std::string name = target.string();
-    auto copied = (*source)->run("VACUUM INTO ?", std::array{db::bind(std::string_view(name))});
-    if (!copied) return copied;
-    return fsync_path(target);
-  });
+  // Beside its place until it is whole and durable: a half copy never carries the name of one.
+  auto folder = TempDir::create(
+      target.has_parent_path() ? target.parent_path() : std::filesystem::path("."), ".backup");
+  if (!folder) return folder.error();
+  const auto copy = folder->path() / target.filename();
+  if (auto copied = impl_->driver->backup_to(copy); !copied) return copied;
+  if (auto sound = impl_->driver->verify_backup(copy); !sound) return sound;
+  std::filesystem::permissions(copy, std::filesystem::perms(0600), problem);
+  if (auto synced = fsync_path(copy); !synced) return synced;
+  return rename_durable(copy, target);
 }
 
-const std::filesystem::path& Database::file() const { return impl_->file; }
+Result<void> Database::health() const {
+  const std::scoped_lock lock(impl_->health_mutex);
+  return impl_->health;
+}
+
+Backend Database::backend() const { return impl_->driver->backend(); }
+const std::string& Database::name() const { return impl_->driver->name(); }
 
 }  // namespace slipway::db

@@ -1,7 +1,8 @@
-// The metadata database behind one small interface. SQLite in WAL mode: readers see a snapshot and
-// never block the writer; all writes of this process go through one writer thread, which puts many
-// of them into one transaction with one fsync (group commit). Another process (a pipeline run
-// beside a server) may write to the same file: SQLite's lock orders them.
+// The metadata database behind one small interface: SQLite in a file, or PostgreSQL. Readers see a
+// snapshot and never block the writer; all writes of this process go through one writer thread,
+// which puts many of them into one transaction with one fsync (group commit). Another process (a
+// pipeline run beside a server) may write to the same database: a lock orders them. Statements are
+// written once, for SQLite; db/dialect_internal.h says what PostgreSQL's side makes of them.
 //   auto db = Database::open(home / "slipway.db", {});
 //   db->write([&](Transaction& tx) -> Result<void> {            // returns when durable
 //     return tx.run("INSERT INTO runs(id, name) VALUES(?, ?)", id, name);
@@ -13,9 +14,11 @@
 //     return row->text(0);
 //   });
 // Thread-safe. Calls block: make them from worker threads. A write's body may run again after a
-// lost lock, and its changes are undone (savepoint) when it returns an error; do no other side
-// effects in it.
+// lost connection, and its changes are undone (savepoint) when it returns an error; do no other
+// side effects in it. Once a statement of a body has failed, the body must return its error:
+// PostgreSQL takes no further statement of it.
 #pragma once
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -30,6 +33,11 @@
 #include "base/result.h"
 
 namespace slipway::db {
+
+enum class Backend { sqlite, postgres };
+
+class Session;  // one connection of either backend: session_internal.h
+class Cursor;   // the rows of one query of it
 
 // One step of a module's schema: src/<module>/sql/NNNN_what.sql, embedded at build time
 // (<module>/migrations.h).
@@ -90,30 +98,29 @@ class Rows {
 
  private:
   friend class Connection;
-  struct Impl;
-  explicit Rows(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Rows(std::unique_ptr<Cursor> cursor);
+  std::unique_ptr<Cursor> cursor_;
 };
 
 class Connection {
  public:
-  virtual ~Connection() = default;
+  explicit Connection(Session& session) : session_(&session) {}
   template <class... Args>
   Result<Rows> query(std::string_view sql, const Args&... args) {
     const Value values[] = {bind(args)..., Value{}};
     return query_values(sql, {values, sizeof...(Args)});
   }
   Result<Rows> query_values(std::string_view sql, std::span<const Value> values);
-
-  struct Impl;  // SQLite's side, in connection_internal.h
+  Backend backend() const;
 
  protected:
-  Impl* impl_ = nullptr;
+  Session* session_;
 };
 
 // A Connection inside a write.
 class Transaction : public Connection {
  public:
+  using Connection::Connection;
   // Runs one statement for its effect.
   template <class... Args>
   Result<void> run(std::string_view sql, const Args&... args) {
@@ -122,24 +129,32 @@ class Transaction : public Connection {
   }
   Result<void> run_values(std::string_view sql, std::span<const Value> values);
   std::int64_t changes() const;      // rows touched by the last run()
-  std::int64_t last_row_id() const;  // of the last INSERT
+  std::int64_t last_row_id() const;  // of the last INSERT that gave a number by itself
+  // Several statements without values, as in a migration.
+  Result<void> run_script(std::string_view sql);
 };
 
 struct Options {
   bool durable = true;  // fsync before a write is acknowledged
   int readers = 4;      // connections for read()
   bool read_only = false;
+  // How long a write waits while another process writes; then unavailable.
+  std::chrono::milliseconds lock_wait{30'000};
+  // PostgreSQL only: how long one statement may take, deadline_exceeded after that.
+  std::chrono::milliseconds statement_timeout{60'000};
 };
 
 class Database {
  public:
-  // Creates the file (mode 0600) when it is missing, unless read_only.
-  static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file, Options options);
+  // A file, which is created (mode 0600) when it is missing unless read_only; or a URL
+  // "postgresql://user@host:port/database?…" as libpq reads it, where the database must exist.
+  static Result<std::unique_ptr<Database>> open(const std::filesystem::path& file_or_url,
+                                                Options options);
   ~Database();
 
   // Brings one module's schema up to date: each migration once, in order, in a transaction under
-  // the database's lock. failed_precondition when the file is newer than this program; data_loss
-  // when a merged migration was changed.
+  // the database's lock. failed_precondition when the database is newer than this program;
+  // data_loss when a merged migration was changed. db/schema.h does many modules at once.
   Result<void> migrate(std::string_view module, std::span<const Migration> migrations);
 
   // Runs body on a snapshot. R is Result<something>.
@@ -166,12 +181,18 @@ class Database {
   void write_async(std::function<Result<void>(Transaction&)> body,
                    std::function<void(Result<void>)> done);
 
-  // Changes whenever anyone, this process or another, has committed. Cheap: for polling.
+  // Changes whenever another process, or this one, has committed a change. Cheap: for polling.
   Result<std::int64_t> change_counter() const;
   // integrity and foreign keys; the findings, empty when sound
   Result<std::vector<std::string>> check() const;
+  // A consistent copy taken while everything goes on, read back and found sound: a SQLite file, or
+  // pg_dump's custom format. Never overwrites.
   Result<void> backup_to(const std::filesystem::path& file) const;
-  const std::filesystem::path& file() const;
+  // Why writes are refused until the program is restarted; nothing while all is well. A disk that
+  // is full is not such a reason: writes go on by themselves when there is space.
+  Result<void> health() const;
+  Backend backend() const;
+  const std::string& name() const;  // for messages: the file, or the URL without its password
 
  private:
   struct Impl;
