@@ -160,3 +160,12 @@ INSERT OR IGNORE INTO logged_model_params(model, key, value) VALUES (?, ?, ?)
 
 -- name: logged_model_params
 SELECT key, value FROM logged_model_params WHERE model = ? ORDER BY key
+
+-- name: experiment_of_run
+SELECT experiment_id FROM runs WHERE id = ?
+
+-- name: experiment_of_logged_model
+SELECT experiment_id FROM logged_models WHERE id = ?
+
+-- name: experiment_of_name
+SELECT id FROM experiments WHERE name = ?
