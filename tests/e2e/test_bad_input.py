@@ -112,3 +112,47 @@ def test_a_second_server_on_one_home_is_refused(tmp_path):
 def test_help_is_there_with_an_example(tmp_path, command):
     text = slipway(tmp_path, *command.split(), "--help")
     assert "Usage" in text
+
+
+def test_a_home_that_cannot_be_written_is_named(tmp_path):
+    """A file in the folder's place, and a file system that takes nothing."""
+    file = small_pipeline(tmp_path, INGEST)
+    taken = tmp_path / "taken"
+    taken.write_text("a file")
+    for home in (taken, "/proc/slipway"):
+        for command in (["run", file], ["up", "--port", free_port()]):
+            done = slipway(home, *command, check=False, timeout=30)
+            assert done.returncode in (3, 4, 5), (home, command, done.stderr)
+            assert str(home) in done.stderr
+
+
+def test_odd_values_at_serving_time(tmp_path):
+    """An unseen category and a missing value are answered; NaN and infinity in JSON are refused with their place."""
+    import requests
+
+    from support.slipway_server import SlipwayServer
+
+    steps = TRAIN.replace(
+        "        - {columns: [x], apply: [passthrough]}\n",
+        "        - {columns: [x], apply: [impute: {strategy: mean}]}\n        - {columns: [kind], apply: [onehot: {}]}\n",
+    ) + """\
+      model: small
+  register: {register: {model: small, bundle: "${steps.train.bundle}", run_id: "${steps.train.run_id}", alias: champion}}
+  deploy: {deploy: {name: small, model: "${steps.register.model}", alias: champion}}
+"""
+    slipway(tmp_path / "home", "run", small_pipeline(tmp_path, steps))
+
+    def body(x, kind):
+        return ('{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [%s]}, '
+                '{"name": "kind", "shape": [1], "datatype": "BYTES", "data": [%s]}]}' % (x, kind))
+
+    with SlipwayServer(tmp_path / "home") as server:
+        url = server.url + "/v2/models/small/infer"
+        for x, kind in (("5", '"a"'), ("5", '"never seen"'), ("null", '"a"'), ("5", "null")):
+            answer = requests.post(url, data=body(x, kind), timeout=10)
+            assert answer.status_code == 200, answer.text
+            assert 0 <= answer.json()["outputs"][0]["data"][0] <= 1
+        for x in ("NaN", "Infinity", "1e999", '"five"'):
+            answer = requests.post(url, data=body(x, '"a"'), timeout=10)
+            assert answer.status_code == 400, (x, answer.text)
+            assert answer.json()["error"]
