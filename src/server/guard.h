@@ -15,6 +15,12 @@ class Guard {
     std::optional<Response> refusal;  // the answer instead of the handler's
   };
   virtual ~Guard() = default;
+  // On an io thread, when the header has come and before any of the body is kept: the answer to
+  // callers who need not send one. Must not block; nothing: go on.
+  virtual std::optional<Response> refuse_early(const Router::Route& /*route*/,
+                                               const Request& /*request*/) {
+    return std::nullopt;
+  }
   // On an io thread, must not block: nothing when more than memory is needed to decide. Then
   // decide() is asked on the worker pool.
   virtual std::optional<Verdict> decide_at_once(const Router::Route& route,
