@@ -2,11 +2,10 @@
 
 #include <fmt/ranges.h>
 #include <boost/asio/post.hpp>
-#include <boost/asio/write.hpp>
 #include <boost/beast/http/error.hpp>
-#include <boost/beast/http/status.hpp>
 
 #include "base/log.h"
+#include "server/encoding_internal.h"
 #include "server/guard.h"
 
 namespace slipway::server {
@@ -17,29 +16,14 @@ using boost::system::error_code;
 
 constexpr std::size_t kReadSize = 16 * 1024;
 constexpr std::size_t kBodyReadSize = 64 * 1024;
-constexpr std::size_t kJoinBodies =
-    16 * 1024;  // smaller ones are copied behind the header: one write
-constexpr std::size_t kLingerBytes =
-    1024 * 1024;  // of a request that was answered before it was read
-constexpr std::chrono::milliseconds kLingerTime{2000};
 constexpr std::size_t kMaxRequestId = 128;
-
-std::string_view reason(int status) {
-  const auto text = http::obsolete_reason(static_cast<http::status>(status));
-  return {text.data(), text.size()};
-}
+// Of a request that was answered before it was read.
+constexpr std::size_t kLingerBytes = std::size_t{64} * 1024 * 1024;
 
 bool sound_request_id(std::string_view id) {
   return !id.empty() && id.size() <= kMaxRequestId && std::ranges::all_of(id, [](char c) {
     return c > 0x20 && c < 0x7F && c != '"' && c != '\\';
   });
-}
-
-// A header's value can end no header.
-void append_value(std::string& out, std::string_view value) {
-  for (const char c : value) {
-    if (static_cast<unsigned char>(c) >= 0x20 && c != 0x7F) out.push_back(c);
-  }
 }
 
 }  // namespace
@@ -61,6 +45,8 @@ void Connection::start() {
   socket_.non_blocking(true, ignored);
   if (const auto peer = socket_.remote_endpoint(ignored); !ignored)
     peer_ = peer.address().to_string();
+  if (auto context = shared_.tls.with([](const auto& current) { return current; }))
+    tls_.emplace(std::move(context), socket_.native_handle());
   io_->connections.insert(shared_from_this());
   deadline_ = in(shared_.options.header_timeout);  // a connection that never says anything
   advance();
@@ -90,15 +76,19 @@ void Connection::advance() {
       case State::reading:
         switch (parse()) {
           case Parsed::whole:
-            dispatch();
+            state_ = State::handling;
+            call();
             break;
           case Parsed::more:
             read();
             go_on = false;
             break;
-          case Parsed::answered:
+          case Parsed::moved_on:
             break;
         }
+        break;
+      case State::receiving:
+        go_on = receive();
         break;
       case State::writing:
         go_on = write();
@@ -118,139 +108,178 @@ void Connection::read() {
   reading_ = true;
   const std::size_t size = parser_ && parser_->is_header_done() ? kBodyReadSize : kReadSize;
   const std::size_t room = std::min(size, buffer_.max_size() - buffer_.size());
-  socket_.async_read_some(buffer_.prepare(room),
-                          [self = shared_from_this()](error_code error, std::size_t count) {
-                            self->reading_ = false;
-                            if (self->state_ == State::closed) return;
-                            if (error) {
-                              self->close();
-                              return;
-                            }
-                            if (self->state_ == State::lingering) {
-                              self->lingered_ += count;
-                              if (self->lingered_ > kLingerBytes) {
-                                self->close();
-                              } else {
-                                self->read();
-                              }
-                              return;
-                            }
-                            self->buffer_.commit(count);
-                            self->advance();
-                          });
-}
-
-Connection::Parsed Connection::parse() {
-  const ServerOptions& options = shared_.options;
-  if (!parser_) {
-    // The last request's object is used again when its handler has let go of it.
-    if (request_ == nullptr || request_.use_count() > 1) request_ = std::make_shared<Request>();
-    request_->headers.clear();
-    request_->body.clear();
-    request_->peer = peer_;
-    parser_.emplace(*request_);
-    parser_->eager(true);
-    parser_->header_limit(options.max_header_bytes);
-    parser_->body_limit(options.max_body_bytes);
-    begun_ = false;
-    continued_ = false;
-    errors_ = nullptr;
-    request_id_.clear();
-  }
-  if (buffer_.size() == 0) return Parsed::more;
-  if (!begun_) {
-    begun_ = true;
-    deadline_ = in(options.header_timeout);
+  const auto into = buffer_.prepare(room);
+  if (!tls_) {
+    socket_.async_read_some(into, [self = shared_from_this()](error_code error, std::size_t count) {
+      self->has_read(error, count);
+    });
+    return;
   }
   error_code error;
-  while (!error && !parser_->is_done() && buffer_.size() > 0) {
+  const std::size_t count = tls_->read({static_cast<char*>(into.data()), into.size()}, error);
+  if (error == asio::error::would_block) {
+    using Socket = asio::ip::tcp::socket;
+    socket_.async_wait(tls_->wants_write() ? Socket::wait_write : Socket::wait_read,
+                       [self = shared_from_this()](error_code failed) {
+                         self->reading_ = false;
+                         if (self->state_ == State::closed) return;
+                         if (failed) {
+                           self->close();
+                         } else {
+                           self->read();
+                         }
+                       });
+    return;
+  }
+  asio::post(io_->context,
+             [self = shared_from_this(), error, count] { self->has_read(error, count); });
+}
+
+void Connection::has_read(error_code error, std::size_t count) {
+  reading_ = false;
+  if (state_ == State::closed) return;
+  if (error && tls_ && tls_->plain_http()) {
+    tls_.reset();  // the answer, too, has to go without
+    fail(400, invalid_argument("this port speaks TLS: write https:// instead of http://"), true);
+    advance();
+    return;
+  }
+  if (error) {
+    close();
+    return;
+  }
+  if (state_ == State::lingering) {
+    lingered_ += count;
+    if (lingered_ > kLingerBytes) {
+      close();
+    } else {
+      read();
+    }
+    return;
+  }
+  buffer_.commit(count);
+  advance();
+}
+
+// ---- reading a request ----
+
+void Connection::new_request() {
+  // The last request's object is used again when its handler has let go of it.
+  if (request_ == nullptr || request_.use_count() > 1) request_ = std::make_shared<Request>();
+  request_->headers.clear();
+  request_->body.clear();
+  request_->peer = peer_;
+  request_->secure = tls_.has_value();
+  parser_.emplace(*request_);
+  parser_->eager(false);  // stops behind the header
+  parser_->header_limit(shared_.options.max_header_bytes);
+  parser_->body_limit(boost::none);  // the route has a say: see admit_body()
+  begun_ = false;
+  continued_ = false;
+  route_ = nullptr;
+  errors_ = nullptr;
+  request_id_.clear();
+}
+
+// Feeds the parser with what was read, until the header is whole, or as long as fewer than `until`
+// bytes of the body wait in piece_. False when the request is unsound: it was answered then.
+bool Connection::parse_into(std::size_t until) {
+  error_code error;
+  while (!error && !parser_->is_done() && buffer_.size() > 0 && piece_.size() < until) {
+    const bool header = !parser_->is_header_done();
     buffer_.consume(parser_->put(buffer_.data(), error));
+    if (header && parser_->is_header_done()) break;
   }
   if (error == http::error::need_more) error = {};
   if (!error && !parser_->is_done() && buffer_.size() == buffer_.max_size()) {
     error = http::error::buffer_overflow;  // an endless chunk header
   }
-  if (!error && parser_->is_done()) return Parsed::whole;
-  if (!error) {
-    if (parser_->is_header_done()) {
-      deadline_ = in(options.body_timeout);
-      if (parser_->expects_continue() && !continued_) {
-        continued_ = true;
-        error_code ignored;
-        socket_.write_some(asio::buffer(std::string_view("HTTP/1.1 100 Continue\r\n\r\n")),
-                           ignored);
-      }
-    }
-    return Parsed::more;
-  }
-  if (!request_->target.empty()) errors_ = shared_.errors_at(raw_path(request_->target));
+  if (!error) return true;
+  fail_parse(error);
+  return false;
+}
+
+void Connection::fail_parse(error_code error) {
+  if (route_ == nullptr && !request_->target.empty())
+    errors_ = shared_.errors_at(raw_path(request_->target));
   if (error == http::error::header_limit) {
     fail(431,
          invalid_argument(fmt::format("the header of the request is larger than {} bytes",
-                                      options.max_header_bytes)),
+                                      shared_.options.max_header_bytes)),
          true);
   } else if (error == http::error::body_limit) {
     fail(413,
-         invalid_argument(
-             fmt::format("the body of the request is larger than {} bytes; send it in parts",
-                         options.max_body_bytes)),
+         invalid_argument(fmt::format(
+             "the body of the request is larger than {} bytes; send it in parts", body_limit())),
          true);
   } else {
     fail(400, invalid_argument("this is not a sound HTTP/1.1 request: " + error.message()), true);
   }
-  return Parsed::answered;
 }
 
-void Connection::dispatch() {
+Connection::Parsed Connection::parse() {
+  if (!parser_) new_request();
+  if (buffer_.size() == 0) return Parsed::more;
+  if (!begun_) {
+    begun_ = true;
+    deadline_ = in(shared_.options.header_timeout);
+  }
+  if (!parse_into(kPiece)) return Parsed::moved_on;
+  if (!parser_->is_header_done()) return Parsed::more;
+  if (route_ == nullptr) {
+    if (!admit()) return Parsed::moved_on;
+    if (route_->upload_handler) {
+      open_upload();
+      return Parsed::moved_on;
+    }
+    parser_->body_into(&request_->body);
+    if (!parse_into(kPiece)) return Parsed::moved_on;
+  }
+  if (parser_->is_done()) return Parsed::whole;
+  deadline_ = in(shared_.options.body_timeout);
+  say_continue();
+  return Parsed::more;
+}
+
+void Connection::say_continue() {
+  if (!parser_->expects_continue() || continued_) return;
+  continued_ = true;
+  constexpr std::string_view text = "HTTP/1.1 100 Continue\r\n\r\n";
+  error_code ignored;  // a caller that does not hear it sends the body after a moment
+  if (tls_) {
+    tls_->write(text, ignored);
+  } else {
+    socket_.write_some(asio::buffer(text), ignored);
+  }
+}
+
+// ---- what the header decides ----
+
+bool Connection::admit() {
   Request& request = *request_;
   ++shared_.counters.requests_total;
   keep_alive_ = parser_->keep_alive();
   http_1_0_ = parser_->http_1_0();
   head_ = request.method == "HEAD";
-  state_ = State::handling;
   if (const auto given = request.header("x-request-id"); sound_request_id(given)) {
     request_id_ = given;
   } else {
     request_id_ = shared_.ids.next();
   }
   errors_ = shared_.errors_at(raw_path(request.target));
-
-  const std::string_view host = request.header("host");
-  if (host.empty() && !http_1_0_) {
-    fail(400, invalid_argument("the request has no Host header, which HTTP/1.1 wants"), false);
-    return;
-  }
-  if (!host.empty() && !shared_.hosts.host_allowed(host)) {
-    fail(403,
-         permission_denied("the Host header names none of this server's names (localhost, "
-                           "127.0.0.1, [::1] or those it was "
-                           "started with): refused, as another site's page may be behind it"),
-         false);
-    return;
-  }
+  if (!admit_host()) return false;
   auto target = parse_target(request.target);
   if (!target) {
     fail(400, target.error(), false);
-    return;
+    return false;
   }
   request.path = std::move(target->path);
   request.query = std::move(target->query);
-
-  const bool changes =
-      request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS";
-  if (const auto origin = request.header("origin");
-      changes && !origin.empty() && !shared_.hosts.origin_allowed(origin, host)) {
-    fail(403,
-         permission_denied("the Origin header names another site than this server: pages of other "
-                           "sites may not change anything here"),
-         false);
-    return;
-  }
   auto match = shared_.router.match(request.method, request.path);
   if (match.route == nullptr) {
     if (match.allowed.empty()) {
       fail(404, not_found(fmt::format("there is nothing at {}", request.path)), false);
-      return;
+      return false;
     }
     const std::string allowed = fmt::format("{}", fmt::join(match.allowed, ", "));
     Response response = guarded_error(
@@ -258,30 +287,122 @@ void Connection::dispatch() {
                                               request.method, allowed)));
     response.status = 405;
     response.headers.emplace_back("allow", allowed);
+    swallow();
     respond(std::move(response));
-    return;
+    return false;
   }
+  route_ = match.route;
   request.params = std::move(match.params);
-  if (match.route->errors != nullptr) errors_ = match.route->errors;
+  if (route_->errors != nullptr) errors_ = route_->errors;
+  if (Guard* const guard = shared_.router.guard(); guard != nullptr) {
+    if (auto refusal = guard->refuse_early(*route_, request)) {
+      swallow();
+      respond(*std::move(refusal));
+      return false;
+    }
+  }
+  return admit_body();
+}
+
+// Pages of other sites can make a browser send requests here: under a name of theirs that points
+// to this machine (DNS rebinding), or under ours with their Origin.
+bool Connection::admit_host() {
+  const Request& request = *request_;
+  const std::string_view host = request.header("host");
+  if (host.empty() && !http_1_0_) {
+    fail(400, invalid_argument("the request has no Host header, which HTTP/1.1 wants"), false);
+    return false;
+  }
+  if (!host.empty() && !shared_.hosts.host_allowed(host)) {
+    fail(403,
+         permission_denied(fmt::format(
+             "the Host header names '{}', which is none of this server's names: refused, as "
+             "another site's page may be behind it. Names beside localhost, 127.0.0.1 and [::1] "
+             "are given with `slipway up --host-name`",
+             host.substr(0, 100))),
+         false);
+    return false;
+  }
+  const bool changes =
+      request.method != "GET" && request.method != "HEAD" && request.method != "OPTIONS";
+  if (!changes) return true;
+  const auto origin = request.header("origin");
+  if ((!origin.empty() && !shared_.hosts.origin_allowed(origin, host)) ||
+      request.header("sec-fetch-site") == "cross-site") {
+    fail(403,
+         permission_denied("the Origin header names another site than this server: pages of other "
+                           "sites may not change anything here"),
+         false);
+    return false;
+  }
+  return true;
+}
+
+std::uint64_t Connection::body_limit() const {
+  return route_ != nullptr && route_->max_body_bytes > 0 ? route_->max_body_bytes
+                                                         : shared_.options.max_body_bytes;
+}
+
+bool Connection::admit_body() {
+  if (parser_->is_done()) return true;
+  const auto length = parser_->content_length();
+  if (length && *length > body_limit()) {
+    fail_parse(http::error::body_limit);
+    return false;
+  }
+  parser_->body_limit(body_limit());  // for chunks
+  const Coding coding = coding_of(*request_);
+  if (coding == Coding::none || (coding == Coding::gzip && !route_->upload_handler)) return true;
+  Response response = guarded_error(
+      errors_, invalid_argument(fmt::format(
+                   "the body comes with Content-Encoding {}, which {}",
+                   std::string(request_->header("content-encoding").substr(0, 40)),
+                   route_->upload_handler ? "a file's may not have: send its own bytes"
+                                          : "this server does not read: send gzip or none")));
+  response.status = 415;
+  if (!route_->upload_handler) response.headers.emplace_back("accept-encoding", "gzip");
+  swallow();
+  respond(std::move(response));
+  return false;
+}
+
+// A request that is answered by its header alone keeps its connection when its body is here
+// already.
+void Connection::swallow() {
+  parser_->body_into(nullptr);
+  error_code error;
+  while (!error && !parser_->is_done() && buffer_.size() > 0) {
+    buffer_.consume(parser_->put(buffer_.data(), error));
+  }
+  if (!parser_->is_done()) keep_alive_ = false;
+}
+
+// ---- handlers ----
+
+Context Connection::context() const {
   Context ctx(shared_.clock);
   ctx.request_id = request_id_;
   ctx.stop = shared_.stop.get_token();
-  call(*match.route, std::move(ctx));
+  return ctx;
 }
 
-void Connection::call(const Router::Route& route, Context ctx) {
+Response escaped(ErrorForm form, const Context& ctx, const Request& request,
+                 std::string_view what) {
+  log::error("a handler failed", {{"request_id", ctx.request_id},
+                                  {"method", request.method},
+                                  {"path", request.path},
+                                  {"error", what}});
+  return form(internal("the server failed on this request; its log names the request id"));
+}
+
+void Connection::call() {
+  const Router::Route& route = *route_;
+  Context ctx = context();
   ++shared_.counters.in_flight;
   auto reply = std::make_shared<Reply>(shared_from_this(), errors_);
-  const auto escaped = [](const ErrorForm form, const Context& context, const Request& request,
-                          std::string_view what) {
-    log::error("a handler failed", {{"request_id", context.request_id},
-                                    {"method", request.method},
-                                    {"path", request.path},
-                                    {"error", what}});
-    return form(internal("the server failed on this request; its log names the request id"));
-  };
   Guard* const guard = shared_.router.guard();
-  if (route.async_handler) {
+  const bool packed = !request_->body.empty() && coding_of(*request_) == Coding::gzip;
+  if (route.async_handler && !packed) {
     auto verdict = guard == nullptr ? Guard::Verdict{.principal = ctx.principal}
                                     : guard->decide_at_once(route, *request_);
     if (verdict) {
@@ -305,12 +426,21 @@ void Connection::call(const Router::Route& route, Context ctx) {
         "the server is busy: too many requests wait for a worker; try again in a moment")));
     return;
   }
-  shared_.workers->post([&shared = shared_, &route, guard, request = request_,
-                         reply = std::move(reply), form = errors_, escaped,
+  shared_.workers->post([&shared = shared_, &route, guard, packed, limit = body_limit(),
+                         request = request_, reply = std::move(reply), form = errors_,
                          ctx = std::move(ctx)]() mutable {
     --shared.waiting;
     Response response;
     try {
+      if (packed) {
+        if (auto bad = unpack_body(*request, limit)) {
+          response = form(bad->error);
+          response.status = bad->status;
+          request.reset();
+          reply->send(std::move(response));
+          return;
+        }
+      }
       if (guard != nullptr) {
         auto verdict = guard->decide(ctx, route, *request);
         if (verdict.refusal) {
@@ -329,6 +459,7 @@ void Connection::call(const Router::Route& route, Context ctx) {
         if (auto noted = guard->answered(ctx, route, *request, response); !noted)
           response = form(noted.error());
       }
+      if (request->method != "HEAD") read_first_piece(response, form, ctx);
     } catch (const std::exception& e) {
       response = escaped(form, ctx, *request, e.what());
     }
@@ -348,129 +479,21 @@ void Connection::fail(int status, const Error& error, bool close_after) {
   if (close_after) {
     keep_alive_ = false;
     head_ = false;
+  } else {
+    swallow();
   }
   respond(std::move(response));
 }
 
-void Connection::respond(Response response) {
-  if (state_ == State::closed || state_ == State::writing || state_ == State::lingering) return;
-  const int hundreds = std::clamp(response.status / 100, 0, 5);
-  ++shared_.counters.responses[static_cast<std::size_t>(hundreds)];
-  if (shared_.draining.load(std::memory_order_relaxed)) keep_alive_ = false;
-  finish_headers(response);
-  const bool bodiless = head_ || response.status == 204 || response.status == 304;
-  body_out_.clear();
-  if (!bodiless) {
-    if (response.body.size() <= kJoinBodies) {
-      head_out_ += response.body;
-    } else {
-      body_out_ = std::move(response.body);
-    }
-  }
-  sent_ = 0;
-  state_ = State::writing;
-  deadline_ = in(shared_.options.write_timeout);
-  advance();
-}
-
-void Connection::finish_headers(const Response& response) {
-  head_out_.clear();
-  fmt::format_to(std::back_inserter(head_out_), "HTTP/1.1 {} {}\r\n", response.status,
-                 reason(response.status));
-  if (response.status != 204 && response.status != 304) {
-    if (!response.content_type.empty()) {
-      head_out_ += "Content-Type: ";
-      append_value(head_out_, response.content_type);
-      head_out_ += "\r\nX-Content-Type-Options: nosniff\r\n";
-    }
-    fmt::format_to(std::back_inserter(head_out_), "Content-Length: {}\r\n", response.body.size());
-  }
-  head_out_ += "Date: ";
-  head_out_ += io_->date();
-  head_out_ += "\r\nX-Request-Id: ";
-  append_value(head_out_, request_id_);
-  head_out_ += "\r\n";
-  for (const auto& [name, value] : response.headers) {
-    append_value(head_out_, name);
-    head_out_ += ": ";
-    append_value(head_out_, value);
-    head_out_ += "\r\n";
-  }
-  if (!keep_alive_) {
-    head_out_ += "Connection: close\r\n";
-  } else if (http_1_0_) {
-    head_out_ += "Connection: keep-alive\r\n";
-  }
-  head_out_ += "\r\n";
-}
-
-// True when everything is out and the next request's turn has come.
-bool Connection::write() {
-  const std::size_t total = head_out_.size() + body_out_.size();
-  while (sent_ < total) {
-    const std::string_view head =
-        std::string_view(head_out_).substr(std::min(sent_, head_out_.size()));
-    const std::string_view body =
-        std::string_view(body_out_).substr(sent_ > head_out_.size() ? sent_ - head_out_.size() : 0);
-    const std::array<asio::const_buffer, 2> buffers = {asio::buffer(head), asio::buffer(body)};
-    error_code error;
-    const std::size_t count =
-        body.empty() ? socket_.write_some(buffers[0], error) : socket_.write_some(buffers, error);
-    if (error == asio::error::would_block || error == asio::error::try_again) {
-      socket_.async_wait(asio::ip::tcp::socket::wait_write,
-                         [self = shared_from_this()](error_code failed) {
-                           if (self->state_ != State::writing) return;
-                           if (failed) {
-                             self->close();
-                             return;
-                           }
-                           self->deadline_ = self->in(self->shared_.options.write_timeout);
-                           self->advance();
-                         });
-      return false;
-    }
-    if (error) {
-      close();
-      return false;
-    }
-    sent_ += count;
-  }
-  written();
-  return state_ == State::reading;
-}
-
-void Connection::written() {
-  if (body_out_.capacity() > 4 * kJoinBodies) std::string().swap(body_out_);
-  const bool whole = parser_ && parser_->is_done();
-  parser_.reset();
-  if (keep_alive_ && !shared_.draining.load(std::memory_order_relaxed)) {
-    state_ = State::reading;
-    begun_ = false;
-    deadline_ = in(shared_.options.idle_timeout);
-  } else if (whole) {
-    close();
-  } else {
-    linger();
-  }
-}
-
-// Closing with unread bytes would reset the connection, and the caller might never see the answer:
-// say that no more comes, and read on for a moment.
-void Connection::linger() {
-  error_code ignored;
-  socket_.shutdown(asio::ip::tcp::socket::shutdown_send, ignored);
-  state_ = State::lingering;
-  deadline_ = in(kLingerTime);
-  lingered_ = buffer_.size();
-  buffer_.consume(buffer_.size());
-  read();
-}
+// ---- time and ends ----
 
 void Connection::tick() {
   if (state_ == State::handling || state_ == State::closed || io_->now < deadline_) return;
-  if (state_ == State::reading && begun_) {
+  if (state_ == State::receiving && !reading_) return;  // the disk is slow, not the caller
+  if ((state_ == State::reading && begun_) || state_ == State::receiving) {
     const bool body = parser_ && parser_->is_header_done();
-    if (!request_->target.empty()) errors_ = shared_.errors_at(raw_path(request_->target));
+    if (route_ == nullptr && !request_->target.empty())
+      errors_ = shared_.errors_at(raw_path(request_->target));
     fail(408,
          deadline_exceeded(fmt::format(
              "the {} of the request took longer than {} s to arrive", body ? "body" : "header",
@@ -490,8 +513,11 @@ void Connection::close() {
   if (state_ == State::closed) return;
   state_ = State::closed;
   error_code ignored;
+  if (tls_) tls_->shutdown();
   socket_.shutdown(asio::ip::tcp::socket::shutdown_both, ignored);
   socket_.close(ignored);
+  drop_intake();
+  outflow_.reset();
   io_->connections.erase(shared_from_this());
 }
 

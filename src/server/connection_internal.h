@@ -1,6 +1,9 @@
 // One TCP connection: reads a request, hands it to its route, writes the answer, and again. Lives
 // on one io thread; only Reply::send may be called from elsewhere. Requests that arrive together
 // (pipelining) are answered one after the other.
+//   connection.cpp    reading requests, and the way to their handlers
+//   upload.cpp        bodies that are handed on while they come
+//   answer.cpp        writing answers, also those that are read while they are sent
 #pragma once
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -11,10 +14,12 @@
 #include <string>
 #include <unordered_set>
 
+#include "base/guarded.h"
 #include "base/parallel.h"
 #include "server/parser_internal.h"
 #include "server/server.h"
 #include "server/target_internal.h"
+#include "server/tls_internal.h"
 
 namespace slipway::server {
 
@@ -44,6 +49,9 @@ struct Shared {
   std::atomic<std::int64_t> waiting{0};  // requests in front of the worker pool
   std::stop_source stop;                 // requested when the drain time is over
   WorkerPool* workers = nullptr;         // while the io threads run
+  // Pieces of bodies to and from the disk, so that a slow disk does not keep the workers busy.
+  WorkerPool* transfers = nullptr;
+  Guarded<std::shared_ptr<const TlsContext>> tls;  // null: plain HTTP
 };
 
 // An event loop with one thread, and its connections. The members but `context` belong to that
@@ -70,6 +78,30 @@ struct IoThread {
   std::string date_;
 };
 
+class Reply;
+
+// An upload under way. `busy` and `last` belong to the io thread, `upload` to the thread that has
+// the piece in hand.
+struct Intake {
+  std::shared_ptr<Reply> reply;
+  std::shared_ptr<Request> request;
+  const Router::Route* route = nullptr;
+  Context ctx;
+  std::unique_ptr<Upload> upload;
+  bool busy = false;
+  bool last = false;  // the last piece was handed over
+};
+
+// An answer that is read while it is sent: one piece is read ahead while another is written. The
+// members but `body` belong to the io thread.
+struct Outflow {
+  std::shared_ptr<Body> body;
+  std::uint64_t left = 0;  // bytes not yet put into `ready` or written
+  std::string spare;       // memory to use again
+  std::string ready;       // the next piece
+  bool reading = false;
+};
+
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(std::shared_ptr<IoThread> io, asio::ip::tcp::socket socket);
@@ -88,17 +120,41 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const std::shared_ptr<IoThread>& io() const { return io_; }
 
  private:
-  enum class State { reading, handling, writing, lingering, closed };
-  enum class Parsed { whole, more, answered };
+  enum class State { reading, handling, receiving, writing, lingering, closed };
+  enum class Parsed { whole, more, moved_on };
 
   void advance();
+  void new_request();
   Parsed parse();
+  bool parse_into(std::size_t until);
+  void fail_parse(boost::system::error_code error);
+  void say_continue();
   void read();
-  void dispatch();
-  void call(const Router::Route& route, Context ctx);
+  void has_read(boost::system::error_code error, std::size_t count);
+
+  // Everything the header alone decides; false when it was answered.
+  bool admit();
+  bool admit_host();
+  bool admit_body();
+  std::uint64_t body_limit() const;
+  void swallow();
+  Context context() const;
+  void call();
   void fail(int status, const Error& error, bool close_after);
-  void finish_headers(const Response& response);
+
+  void open_upload();
+  void opened(const std::shared_ptr<Intake>& intake);
+  bool receive();
+  void hand_over(bool last);
+  void took(const std::shared_ptr<Intake>& intake, std::string spare);
+  void drop_intake();
+
+  void finish_headers(const Response& response, std::uint64_t length);
+  std::size_t write_some(boost::system::error_code& error);
   bool write();
+  bool next_piece();
+  void read_ahead();
+  void piece_came(const std::shared_ptr<Outflow>& flow, Result<std::size_t> got, std::string piece);
   void written();
   void linger();
   Response guarded_error(ErrorForm form, const Error& error) const;
@@ -107,8 +163,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<IoThread> io_;  // first: the socket needs its loop
   Shared& shared_;
   asio::ip::tcp::socket socket_;
+  std::optional<Tls> tls_;
   boost::beast::flat_buffer buffer_;
   std::shared_ptr<Request> request_;
+  const Router::Route* route_ = nullptr;  // once the header has come and passed
   std::optional<RequestParser> parser_;
   State state_ = State::reading;
   bool advancing_ = false;  // advance() is on the stack: an answer given now is written by it
@@ -123,10 +181,21 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string peer_;  // the caller's address
   SteadyTime deadline_{};
   std::string head_out_;  // status line, header and small bodies
-  std::string body_out_;  // large bodies
+  std::string body_out_;  // large bodies, and pieces of streamed ones
   std::size_t sent_ = 0;
+  std::string piece_;                 // of an upload: not handed over yet
+  std::shared_ptr<Intake> intake_;    // while an upload is under way
+  std::shared_ptr<Outflow> outflow_;  // while a streamed answer is under way
   std::size_t lingered_ = 0;
 };
+
+// The answer to a handler that threw.
+Response escaped(ErrorForm form, const Context& ctx, const Request& request, std::string_view what);
+// On a thread that may block: the first piece of a streamed answer is read into its body, so that
+// small ones leave in one write and unreadable ones become errors.
+void read_first_piece(Response& response, ErrorForm errors, const Context& ctx);
+
+inline constexpr std::size_t kPiece = std::size_t{256} * 1024;  // of a body that flows
 
 // The one answer a handler owes. Dropped unanswered, it answers 500.
 class Reply {
@@ -137,6 +206,8 @@ class Reply {
   Reply(const Reply&) = delete;
   Reply& operator=(const Reply&) = delete;
   void send(Response response);
+  const std::shared_ptr<Connection>& connection() const { return connection_; }
+  ErrorForm form() const { return errors_; }
 
  private:
   std::shared_ptr<Connection> connection_;

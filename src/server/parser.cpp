@@ -28,16 +28,17 @@ void RequestParser::on_field_impl(FieldName field, Text name, Text value, ErrorC
 }
 
 void RequestParser::on_body_init_impl(const boost::optional<std::uint64_t>& length, ErrorCode&) {
-  if (length) request_.body.reserve(static_cast<std::size_t>(std::min(*length, kTrustedLength)));
+  if (length && body_ == &request_.body)
+    body_->reserve(static_cast<std::size_t>(std::min(*length, kTrustedLength)));
 }
 
 std::size_t RequestParser::on_body_impl(Text bytes, ErrorCode&) {
-  request_.body.append(bytes.data(), bytes.size());
+  if (body_ != nullptr) body_->append(bytes.data(), bytes.size());
   return bytes.size();
 }
 
 std::size_t RequestParser::on_chunk_body_impl(std::uint64_t, Text bytes, ErrorCode&) {
-  request_.body.append(bytes.data(), bytes.size());
+  if (body_ != nullptr) body_->append(bytes.data(), bytes.size());
   return bytes.size();
 }
 

@@ -1,4 +1,4 @@
-// Beast's HTTP parser, filling a server::Request in place.
+// Beast's HTTP parser, filling a server::Request in place. The body goes where body_into() says.
 #pragma once
 #include <boost/beast/http/basic_parser.hpp>
 #include <string>
@@ -12,6 +12,8 @@ class RequestParser final : public boost::beast::http::basic_parser<true> {
   explicit RequestParser(Request& request) : request_(request) {}
   bool expects_continue() const { return expects_continue_; }
   bool http_1_0() const { return version_ < 11; }
+  // Where the bytes of the body are appended; null: nowhere.
+  void body_into(std::string* place) { body_ = place; }
 
  private:
   using Verb = boost::beast::http::verb;
@@ -30,6 +32,7 @@ class RequestParser final : public boost::beast::http::basic_parser<true> {
   void on_finish_impl(ErrorCode&) override {}
 
   Request& request_;
+  std::string* body_ = nullptr;
   bool expects_continue_ = false;
   int version_ = 11;
 };

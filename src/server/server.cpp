@@ -21,6 +21,12 @@ Response plain_error(const Error& error) {
                    Json{{"error", error.message}}.dump());
 }
 
+bool listens_beyond_loopback(const ServerOptions& options) {
+  error_code error;
+  const auto address = asio::ip::make_address(options.address, error);
+  return !error && !address.is_loopback();
+}
+
 std::chrono::milliseconds tick_length(const ServerOptions& options) {
   const auto shortest = std::min(
       {options.header_timeout, options.body_timeout, options.idle_timeout, options.write_timeout});
@@ -43,9 +49,14 @@ Result<void> ServerOptions::validate() const {
         "listen on 127.0.0.1 and reach it through an SSH tunnel or a proxy that authenticates",
         address));
   }
-  if (io_threads < 1 || worker_threads < 1 || max_connections < 1 || max_waiting < 1) {
+  if (io_threads < 1 || worker_threads < 1 || transfer_threads < 1 || max_connections < 1 ||
+      max_waiting < 1) {
     return invalid_argument(
-        "a server needs at least one io thread, worker, connection and waiting place");
+        "a server needs at least one io thread, worker, transfer thread, connection and waiting "
+        "place");
+  }
+  if (tls_certificate.empty() != tls_key.empty()) {
+    return invalid_argument("TLS needs both a certificate and its key: give the one, too");
   }
   if (max_header_bytes < 1024) return invalid_argument("max_header_bytes is under 1024");
   return {};
@@ -56,7 +67,7 @@ Shared::Shared(ServerOptions settings, const Router& routes, const Clock& time, 
       router(routes),
       clock(time),
       ids(id_source),
-      hosts(options.host_names) {}
+      hosts(options.host_names, listens_beyond_loopback(options)) {}
 
 ErrorForm Shared::errors_at(std::string_view path) const {
   if (const ErrorForm family = router.errors_for(path); family != nullptr) return family;
@@ -122,8 +133,10 @@ struct HttpServer::Impl {
   Impl(ServerOptions options, const Router& router, const Clock& clock, IdSource& ids)
       : state(std::make_shared<Shared>(std::move(options), router, clock, ids)),
         shared(*state),
-        workers(shared.options.worker_threads) {
+        workers(shared.options.worker_threads),
+        transfers(shared.options.transfer_threads) {
     shared.workers = &workers;
+    shared.transfers = &transfers;
 
     for (int i = 0; i < shared.options.io_threads; ++i)
       threads.push_back(std::make_shared<IoThread>(state));
@@ -134,10 +147,12 @@ struct HttpServer::Impl {
   Result<void> listen();
   void accept();
   void stop();
+  Result<void> load_tls();
 
   const std::shared_ptr<Shared> state;
   Shared& shared;
   WorkerPool workers;
+  WorkerPool transfers;
   std::vector<std::shared_ptr<IoThread>> threads;
   std::optional<Tcp::acceptor> acceptor;  // of the first io thread
   std::optional<asio::steady_timer> retry;
@@ -170,6 +185,14 @@ Result<void> HttpServer::Impl::listen() {
     return unavailable(
         fmt::format("cannot listen on {}:{}: {}", options.address, options.port, error.message()));
   port = acceptor->local_endpoint(error).port();
+  return {};
+}
+
+Result<void> HttpServer::Impl::load_tls() {
+  if (shared.options.tls_certificate.empty()) return {};
+  auto loaded = TlsContext::load(shared.options.tls_certificate, shared.options.tls_key);
+  if (!loaded) return loaded.error();
+  shared.tls.with([&](auto& current) { current = std::move(*loaded); });
   return {};
 }
 
@@ -221,6 +244,7 @@ void HttpServer::Impl::stop() {
     wait_until_idle(200ms);
   }
   workers.drain();
+  transfers.drain();
   for (const auto& io : threads) {
     asio::post(io->context, [io] {
       io->timer.cancel();
@@ -243,6 +267,7 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(ServerOptions options, con
                                                       const Clock& clock, IdSource& ids) {
   if (auto valid = options.validate(); !valid) return valid.error();
   auto impl = std::make_unique<Impl>(std::move(options), router, clock, ids);
+  if (auto loaded = impl->load_tls(); !loaded) return loaded.error();
   if (auto listening = impl->listen(); !listening) return listening.error();
   impl->accept();
   for (const auto& io : impl->threads) {
@@ -258,6 +283,8 @@ const std::string& HttpServer::address() const { return impl_->shared.options.ad
 void HttpServer::stop() {
   std::call_once(impl_->stopped, [&] { impl_->stop(); });
 }
+
+Result<void> HttpServer::reload_tls() { return impl_->load_tls(); }
 
 ServerStats HttpServer::stats() const {
   const Counters& counters = impl_->shared.counters;

@@ -6,11 +6,13 @@
 //   options.drain
 // Each io thread has its own event loop and each connection belongs to one of them, so a
 // connection's state needs no lock. Handlers of Router::add_async run there and must not block;
-// those of Router::add run on a worker pool. Every answer bears x-request-id: the caller's, when it
+// those of Router::add run on a worker pool, and the bodies of Router::add_upload and of streamed
+// answers pass through a pool of their own. Every answer bears x-request-id: the caller's, when it
 // sent a sound one, else a new one. router, clock and ids outlive the server.
 #pragma once
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +29,7 @@ struct ServerOptions {
   int port = 0;                       // 0: any free one
   int io_threads = 2;
   int worker_threads = 4;
+  int transfer_threads = 4;    // read and write the bodies that are not held in memory
   int max_connections = 4096;  // more are answered 503
   int max_waiting = 1024;      // requests in front of the worker pool; more are answered 503
   std::uint32_t max_header_bytes = 16 * 1024;          // 431
@@ -38,7 +41,10 @@ struct ServerOptions {
   std::chrono::milliseconds write_timeout{60'000};  // without the caller taking a byte: closed
   std::chrono::milliseconds drain{30'000};
   std::vector<std::string>
-      host_names;              // names it may be called by, beside localhost, 127.0.0.1 and [::1]
+      host_names;  // names it may be called by, beside localhost, 127.0.0.1 and [::1]
+  // PEM files; both or none. With them the port speaks TLS 1.2 and later, and nothing else.
+  std::filesystem::path tls_certificate;
+  std::filesystem::path tls_key;
   ErrorForm errors = nullptr;  // for paths outside every family of routes; null: {"error": message}
 
   Result<void> validate() const;
@@ -62,6 +68,8 @@ class HttpServer {
   const std::string& address() const;
   void stop();
   ServerStats stats() const;
+  // Reads certificate and key anew, for the connections to come; after an error the old ones stay.
+  Result<void> reload_tls();
 
  private:
   struct Impl;

@@ -1,3 +1,5 @@
+#include <arpa/inet.h>
+
 #include <array>
 
 #include "base/utf8.h"
@@ -91,6 +93,15 @@ std::string_view without_port(std::string_view authority) {
   return authority.substr(0, authority.find(':'));
 }
 
+// "192.0.2.7" or "[2001:db8::7]".
+bool is_address(std::string_view name) {
+  const std::string text(name);
+  in6_addr parsed{};
+  if (text.size() > 2 && text.front() == '[' && text.back() == ']')
+    return ::inet_pton(AF_INET6, text.substr(1, text.size() - 2).c_str(), &parsed) == 1;
+  return ::inet_pton(AF_INET, text.c_str(), &parsed) == 1;
+}
+
 }  // namespace
 
 std::string_view raw_path(std::string_view target) {
@@ -135,13 +146,14 @@ Result<Target> parse_target(std::string_view target) {
   return parsed;
 }
 
-HostRules::HostRules(const std::vector<std::string>& more_names)
-    : names_{"localhost", "127.0.0.1", "[::1]"} {
+HostRules::HostRules(const std::vector<std::string>& more_names, bool any_address)
+    : names_{"localhost", "127.0.0.1", "[::1]"}, any_address_(any_address) {
   for (const auto& name : more_names) names_.push_back(lower(name));
 }
 
 bool HostRules::host_allowed(std::string_view host) const {
   const std::string_view name = without_port(host);
+  if (any_address_ && is_address(name)) return true;
   return std::ranges::any_of(names_,
                              [&](const std::string& allowed) { return same_text(name, allowed); });
 }

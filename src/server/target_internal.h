@@ -23,15 +23,17 @@ std::string_view raw_path(std::string_view target);
 
 // Which names a browser may call this server by. A page of another site that got its name pointed
 // at 127.0.0.1 (DNS rebinding) sends its own name as Host; a form of another site sends its Origin.
+// An address in figures cannot be pointed elsewhere, so `any_address` allows those.
 class HostRules {
  public:
-  explicit HostRules(const std::vector<std::string>& more_names);
+  explicit HostRules(const std::vector<std::string>& more_names, bool any_address = false);
   bool host_allowed(std::string_view host) const;  // the Host header, with or without port
   bool origin_allowed(std::string_view origin,
                       std::string_view host) const;  // for requests that change something
 
  private:
   std::vector<std::string> names_;  // lower case
+  bool any_address_;
 };
 
 }  // namespace slipway::server

@@ -1,0 +1,23 @@
+// Request bodies that were packed with gzip (RFC 9110, section 8.4.1.3): the one coding that
+// MLflow's and OpenTelemetry's clients use.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "server/http.h"
+
+namespace slipway::server {
+
+enum class Coding { none, gzip, unknown };
+Coding coding_of(const Request& request);  // by its Content-Encoding
+
+struct BadBody {
+  int status;  // 413 or 400
+  Error error;
+};
+// Unpacks the body in place and removes the header. Never keeps more than `most` bytes: what would
+// unpack to more is refused with 413 as soon as that shows.
+std::optional<BadBody> unpack_body(Request& request, std::uint64_t most);
+
+}  // namespace slipway::server
