@@ -1,33 +1,12 @@
-#include <unordered_map>
+#include <unordered_set>
 
 #include "base/json.h"
+#include "tracking/metric_store_internal.h"
 #include "tracking/queries.h"
 #include "tracking/tracking_internal.h"
 
 namespace slipway::tracking {
 namespace {
-
-bool is_later(const Metric& a, const Metric& b) {
-  return std::tuple(a.step, a.timestamp_ms, storable(a.value)) >
-         std::tuple(b.step, b.timestamp_ms, storable(b.value));
-}
-
-Result<void> write_metrics(db::Transaction& tx, std::int64_t seq, std::span<const Metric> metrics) {
-  std::unordered_map<std::string_view, const Metric*> latest;
-  for (const auto& metric : metrics) {
-    auto inserted = tx.run(sql::insert_metric, seq, metric.key, storable(metric.value),
-                           std::isnan(metric.value), metric.step, metric.timestamp_ms);
-    if (!inserted) return inserted;
-    auto [at, is_new] = latest.try_emplace(metric.key, &metric);
-    if (!is_new && is_later(metric, *at->second)) at->second = &metric;
-  }
-  for (const auto& [key, metric] : latest) {
-    auto updated = tx.run(sql::upsert_latest_metric, seq, key, storable(metric->value),
-                          std::isnan(metric->value), metric->step, metric->timestamp_ms);
-    if (!updated) return updated;
-  }
-  return {};
-}
 
 Result<void> write_param(db::Transaction& tx, const Limits& limits, std::int64_t seq,
                          const RunId& run, const std::string& key, const std::string& long_value) {
@@ -62,17 +41,50 @@ Result<void> check_batch(const Batch& batch, const Limits& limits) {
         check_count("metrics, params, and tags", total, limits.batch_total)}) {
     if (!checked) return checked;
   }
+  const std::string* checked_key = nullptr;  // batches repeat their keys
   for (const auto& metric : batch.metrics) {
+    if (metric.timestamp_ms < 0) {
+      return invalid_argument(
+          fmt::format("metric '{}' has the timestamp {}: it must not be negative",
+                      cut(metric.key, 250), metric.timestamp_ms));
+    }
+    if (checked_key != nullptr && *checked_key == metric.key) continue;
     if (auto checked = check_key("metric", metric.key, limits.key_characters); !checked) {
       return checked;
     }
+    checked_key = &metric.key;
   }
+  std::unordered_set<std::string_view> param_keys;
   for (const auto& param : batch.params) {
     if (auto checked = check_key("param", param.key, limits.key_characters); !checked) {
       return checked;
     }
+    if (!param_keys.insert(param.key).second) {
+      return invalid_argument(fmt::format(
+          "Duplicate parameter keys have been submitted: '{}'. Please ensure the request contains "
+          "only one param value per param key.",
+          param.key));
+    }
   }
   return {};  // tags: see write_tag
+}
+
+Result<void> write_batch(db::Transaction& tx, const Limits& limits, const RunId& id,
+                         const Batch& batch) {
+  const auto row = find_active_run(tx, id);
+  if (!row) return row.error();
+  for (const auto& [key, value] : batch.params) {
+    if (auto put = write_param(tx, limits, row->seq, id, key, value); !put) return put;
+  }
+  for (const auto& [key, value] : batch.tags) {
+    if (auto put = write_tag(tx, limits, row->seq, key, value); !put) return put;
+    if (key == kRunNameTag) {  // the name of the run is that tag
+      auto named = tx.run(sql::update_run, row->seq, nullptr, nullptr, value);
+      if (!named) return named;
+    }
+  }
+  if (auto put = write_metrics(tx, row->seq, batch.metrics); !put) return put;
+  return write_model_metrics(tx, limits, id, batch.model_metrics);
 }
 
 Result<void> write_model_links(db::Transaction& tx, std::int64_t seq, std::string_view direction,
@@ -141,21 +153,15 @@ Result<void> Tracking::set_tag(const RunId& id, const std::string& key, const st
 
 Result<void> Tracking::log_batch(const RunId& id, const Batch& batch) {
   if (auto checked = check_batch(batch, impl_->limits); !checked) return checked;
-  return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
-    const auto row = find_active_run(tx, id);
-    if (!row) return row.error();
-    for (const auto& [key, value] : batch.params) {
-      if (auto put = write_param(tx, impl_->limits, row->seq, id, key, value); !put) return put;
-    }
-    for (const auto& [key, value] : batch.tags) {
-      if (auto put = write_tag(tx, impl_->limits, row->seq, key, value); !put) return put;
-      if (key == kRunNameTag) {  // the name of the run is that tag
-        auto named = tx.run(sql::update_run, row->seq, nullptr, nullptr, value);
-        if (!named) return named;
-      }
-    }
-    return write_metrics(tx, row->seq, batch.metrics);
-  });
+  return impl_->db.write(
+      [&](db::Transaction& tx) { return write_batch(tx, impl_->limits, id, batch); });
+}
+
+void Tracking::log_batch_async(RunId id, Batch batch, std::function<void(Result<void>)> done) {
+  if (auto checked = check_batch(batch, impl_->limits); !checked) return done(checked);
+  impl_->db.write_async([limits = &impl_->limits, id = std::move(id), batch = std::move(batch)](
+                            db::Transaction& tx) { return write_batch(tx, *limits, id, batch); },
+                        std::move(done));
 }
 
 Result<void> Tracking::delete_tag(const RunId& id, const std::string& key) {
@@ -215,37 +221,6 @@ Result<void> Tracking::record_model(const RunId& id, const Json& description) {
     history.push_back(description);
     // Not cut like other tags: half a JSON text would be lost to every reader.
     return tx.run(sql::upsert_tag, row->seq, key, canonical(history));
-  });
-}
-
-Result<Page<Metric>> Tracking::metric_history(const RunId& id, const std::string& key,
-                                              std::int64_t max_results,
-                                              const std::string& page) const {
-  if (max_results < 0) {
-    return invalid_argument(fmt::format("max_results is {}, must not be negative", max_results));
-  }
-  const std::string identity = fmt::format("history|{}|{}", id.value, key);
-  const auto offset = read_page_token(page, identity);
-  if (!offset) return offset.error();
-  return impl_->db.read([&](db::Connection& c) -> Result<Page<Metric>> {
-    const auto row = find_run(c, id);
-    if (!row) return row.error();
-    const std::int64_t limit = max_results == 0 ? -1 : max_results + 1;
-    auto rows = c.query(sql::metric_history, row->seq, key, limit, *offset);
-    if (!rows) return rows.error();
-    Page<Metric> history;
-    while (rows->next()) {
-      history.items.push_back({.key = key,
-                               .value = from_storage(rows->real(0), rows->integer(1) != 0),
-                               .timestamp_ms = rows->integer(3),
-                               .step = rows->integer(2)});
-    }
-    if (auto status = rows->status(); !status) return status.error();
-    if (max_results > 0 && std::ssize(history.items) > max_results) {
-      history.items.pop_back();
-      history.next_page = make_page_token(*offset + max_results, identity);
-    }
-    return history;
   });
 }
 

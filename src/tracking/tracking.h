@@ -8,6 +8,8 @@
 // Thread-safe. Calls block on the database: make them from the worker pool. A call that fails has
 // changed nothing.
 #pragma once
+#include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -44,6 +46,7 @@ struct Limits {
   std::size_t tag_characters = 8000;    // likewise
   std::size_t experiment_name_characters = 500;
   std::size_t experiment_tag_characters = 20'000;
+  std::int64_t model_metrics = 1000;  // points that come with a logged model
   std::int64_t page = 50'000;
 };
 
@@ -65,6 +68,7 @@ struct Batch {
   std::vector<Metric> metrics;
   std::vector<Param> params;
   std::vector<Param> tags;
+  std::vector<ModelMetric> model_metrics;  // those of `metrics` that name a logged model
 };
 
 struct ExperimentSearch {
@@ -87,6 +91,18 @@ struct RunSearch {
   std::string page;
 };
 
+struct StepRange {
+  std::int64_t first = std::numeric_limits<std::int64_t>::min();
+  std::int64_t last = std::numeric_limits<std::int64_t>::max();
+};
+
+struct DatasetSummary {
+  ExperimentId experiment;
+  std::string name;
+  std::string digest;
+  std::string context;  // "training"; empty when none was said
+};
+
 struct LoggedModelSpec {
   ExperimentId experiment = kDefaultExperiment;
   std::string name;  // empty: made from the id
@@ -97,10 +113,21 @@ struct LoggedModelSpec {
 };
 
 struct LoggedModelSearch {
+  struct Dataset {
+    std::string name;
+    std::string digest;  // empty: any
+  };
+  struct Order {
+    std::string field;  // an attribute, or metrics.<key>: its newest point
+    bool descending = false;
+    Dataset dataset;  // of the metric; no name: any
+  };
   std::vector<ExperimentId> experiments;
   std::string filter;  // name, model_id, model_type, status, source_run_id, creation_timestamp,
-                       // last_updated_timestamp, params.<key>, tags.<key>
-  std::vector<std::string> order_by;  // ties: newest first
+                       // last_updated_timestamp, metrics.<key>, params.<key>, tags.<key>
+  // Metrics in the filter are those on one of these; without any, models need a metric on one.
+  std::vector<Dataset> datasets;
+  std::vector<Order> order_by;  // ties: newest first. Models without the value come last
   std::int64_t max_results = 100;
   std::string page;
 };
@@ -139,6 +166,9 @@ class Tracking {
   Result<void> set_tag(const RunId& id, const std::string& key, const std::string& value);
   Result<void> delete_tag(const RunId& id, const std::string& key);
   Result<void> log_batch(const RunId& id, const Batch& batch);  // all or nothing
+  // The same without waiting: done is called once, when the batch is durable or was refused; on
+  // this thread or the database's writer, so it must not block.
+  void log_batch_async(RunId id, Batch batch, std::function<void(Result<void>)> done);
   Result<void> log_inputs(const RunId& id, std::span<const DatasetInput> datasets,
                           std::span<const ModelLink> models = {});
   Result<void> log_outputs(const RunId& id, std::span<const ModelLink> models);
@@ -150,6 +180,15 @@ class Tracking {
                                       std::int64_t max_results = 0,
                                       const std::string& page = {}) const;
 
+  // At most `most` points (at least 1) of those with a step in the range, by step and time, for
+  // drawing a curve: as many stretches of equally many points, the first of each, and the very
+  // last point, as MLflow does. A run that does not exist has none.
+  Result<std::vector<Metric>> sample_history(const RunId& id, const std::string& key,
+                                             std::int64_t most, const StepRange& range = {}) const;
+  // The different datasets the experiments' runs read, newest experiment first; at most `most`.
+  Result<std::vector<DatasetSummary>> search_datasets(std::span<const ExperimentId> experiments,
+                                                      std::int64_t most = 1000) const;
+
   // Logged models: pending when created, then finalized once, ready or failed.
   Result<LoggedModel> create_logged_model(const LoggedModelSpec& spec);
   Result<LoggedModel> logged_model(const std::string& id, bool also_deleted = false) const;
@@ -158,6 +197,9 @@ class Tracking {
   Result<LoggedModel> set_logged_model_tags(const std::string& id, const Tags& tags);
   Result<void> delete_logged_model_tag(const std::string& id, const std::string& key);
   Result<void> log_logged_model_params(const std::string& id, std::span<const Param> params);
+  // Beside log_metric or log_batch, which keep the same points for the run. All or nothing;
+  // repeated points change nothing.
+  Result<void> log_model_metrics(const RunId& run, std::span<const ModelMetric> metrics);
   Result<Page<LoggedModel>> search_logged_models(const LoggedModelSearch& search) const;
 
   // Artifacts of runs whose artifact_uri is below mlflow-artifacts:/. The bytes are in a

@@ -52,6 +52,9 @@ inline double from_storage(double value, bool is_nan) {
   return is_nan ? std::numeric_limits<double>::quiet_NaN() : value;
 }
 
+// The points as those of the logged models they name. The run is active.
+Result<void> write_model_metrics(db::Transaction& tx, const Limits& limits, const RunId& run,
+                                 std::span<const ModelMetric> metrics);
 Result<void> write_tag(db::Transaction& tx, const Limits& limits, std::int64_t seq,
                        const std::string& key, const std::string& value);
 

@@ -74,8 +74,32 @@ WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, name, digest, contex
 SELECT run, direction, model_id, step FROM run_models
 WHERE run IN (SELECT value FROM json_each(?)) ORDER BY run, direction, model_id
 
--- name: insert_metric
-INSERT OR IGNORE INTO run_metrics(run, key, value, is_nan, step, timestamp_ms) VALUES (?, ?, ?, ?, ?, ?)
+-- name: last_metric_log
+SELECT n, points FROM run_metric_log WHERE run = ? ORDER BY n DESC LIMIT 1
+
+-- name: insert_metric_log
+INSERT INTO run_metric_log(run, n, points, data) VALUES (?, ?, ?, ?)
+
+-- name: metric_log
+SELECT data FROM run_metric_log WHERE run = ? ORDER BY n
+
+-- name: delete_metric_log
+DELETE FROM run_metric_log WHERE run = ?
+
+-- name: insert_metric_chunk
+INSERT INTO run_metric_chunks(run, key, points, first_ms, last_ms, data) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: newest_metric_chunk
+SELECT id, points, data FROM run_metric_chunks WHERE run = ? AND key = ? ORDER BY first_ms DESC LIMIT 1
+
+-- name: replace_metric_chunk
+UPDATE run_metric_chunks SET points = ?2, first_ms = ?3, last_ms = ?4, data = ?5 WHERE id = ?1
+
+-- name: metric_chunk_sizes
+SELECT id, points, first_ms, last_ms FROM run_metric_chunks WHERE run = ? AND key = ? ORDER BY first_ms, id
+
+-- name: metric_chunks
+SELECT data FROM run_metric_chunks WHERE run = ? AND key = ? AND first_ms BETWEEN ? AND ?
 
 -- name: upsert_latest_metric
 INSERT INTO run_latest_metrics(run, key, value, is_nan, step, timestamp_ms) VALUES (?, ?, ?, ?, ?, ?)
@@ -83,9 +107,8 @@ ON CONFLICT DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan, step
   timestamp_ms = excluded.timestamp_ms
 WHERE (excluded.step, excluded.timestamp_ms, excluded.value) > (step, timestamp_ms, value)
 
--- name: metric_history
-SELECT value, is_nan, step, timestamp_ms FROM run_metrics WHERE run = ?1 AND key = ?2
-ORDER BY timestamp_ms, step, value, is_nan LIMIT ?3 OFFSET ?4
+-- name: old_metric_points
+SELECT value, is_nan, step, timestamp_ms FROM run_metrics WHERE run = ? AND key = ?
 
 -- name: insert_param
 INSERT OR IGNORE INTO run_params(run, key, value) VALUES (?, ?, ?)
@@ -106,6 +129,11 @@ DELETE FROM run_tags WHERE run = ? AND key = ?
 INSERT INTO run_inputs(run, name, digest, source_type, source, schema, profile, context, tags)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET tags = excluded.tags
+
+-- name: search_datasets
+SELECT DISTINCT r.experiment_id, i.name, i.digest, i.context FROM run_inputs i JOIN runs r ON r.seq = i.run
+WHERE r.experiment_id IN (SELECT value FROM json_each(?1))
+ORDER BY r.experiment_id DESC, i.name, i.digest, i.context LIMIT ?2
 
 -- name: upsert_model_link
 INSERT INTO run_models(run, direction, model_id, step) VALUES (?, ?, ?, ?)
@@ -160,6 +188,62 @@ INSERT OR IGNORE INTO logged_model_params(model, key, value) VALUES (?, ?, ?)
 
 -- name: logged_model_params
 SELECT key, value FROM logged_model_params WHERE model = ? ORDER BY key
+
+-- name: insert_logged_model_metric
+INSERT OR IGNORE INTO logged_model_metrics(model, key, timestamp_ms, step, run_id, dataset_name, dataset_digest, value,
+  is_nan)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: logged_model_metrics
+SELECT key, timestamp_ms, step, run_id, dataset_name, dataset_digest, value, is_nan FROM logged_model_metrics
+WHERE model = ?1 ORDER BY timestamp_ms DESC, step DESC, key, run_id, dataset_name LIMIT ?2
+
+-- name: retention_tags
+SELECT experiment_id, value FROM experiment_tags WHERE key = ?
+
+-- name: deleted_runs
+SELECT id, experiment_id, deleted_ms, artifact_uri FROM runs WHERE deleted_ms IS NOT NULL ORDER BY id
+
+-- name: deleted_logged_models
+SELECT id, experiment_id, deleted_ms, artifact_uri FROM logged_models WHERE deleted_ms IS NOT NULL ORDER BY id
+
+-- name: deleted_experiments
+SELECT name, id, deleted_ms FROM experiments WHERE deleted_ms IS NOT NULL AND id <> 0 ORDER BY id
+
+-- name: run_still_deleted
+SELECT seq FROM runs WHERE id = ? AND deleted_ms IS NOT NULL
+
+-- name: purge_run
+DELETE FROM runs WHERE seq = ?
+
+-- name: logged_model_still_deleted
+SELECT seq FROM logged_models WHERE id = ? AND deleted_ms IS NOT NULL
+
+-- name: purge_logged_model
+DELETE FROM logged_models WHERE seq = ?
+
+-- name: purge_experiment
+DELETE FROM experiments WHERE id = ?1 AND id <> 0 AND deleted_ms IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = ?1)
+  AND NOT EXISTS (SELECT 1 FROM logged_models WHERE experiment_id = ?1)
+
+-- name: intake_experiment
+INSERT INTO experiments(id, name, artifact_location, created_ms, updated_ms) VALUES (?, ?, ?, ?, ?)
+
+-- name: intake_experiment_times
+UPDATE experiments SET created_ms = ?2, updated_ms = ?3, deleted_ms = ?4 WHERE id = ?1
+
+-- name: intake_run
+UPDATE runs SET name = ?2, user_id = ?3, status = ?4, start_ms = ?5, end_ms = ?6, deleted_ms = ?7 WHERE seq = ?1
+
+-- name: drop_run_tags
+DELETE FROM run_tags WHERE run = ?
+
+-- name: intake_logged_model
+UPDATE logged_models SET status = ?2, created_ms = ?3, updated_ms = ?4, deleted_ms = ?5 WHERE seq = ?1
+
+-- name: drop_logged_model_tags
+DELETE FROM logged_model_tags WHERE model = ?
 
 -- name: experiment_of_run
 SELECT experiment_id FROM runs WHERE id = ?
