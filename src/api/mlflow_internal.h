@@ -13,6 +13,14 @@
 #include "registry/registry.h"
 #include "tracking/tracking.h"
 
+namespace slipway::webhooks {
+class Webhooks;
+}
+
+namespace slipway::api {
+class JsonWriter;
+}
+
 namespace slipway::api::mlflow {
 
 // The parameters of one call: the JSON body, or the query of a GET, and the parts of the path. The
@@ -30,6 +38,7 @@ class Params {
   std::optional<std::int64_t> maybe_integer(std::string_view name);
   double number(std::string_view name);  // required; also "NaN", "Infinity", "-Infinity"
   bool flag(std::string_view name, bool missing);
+  bool has(std::string_view name) const { return find(name) != nullptr; }
   std::vector<std::string> texts(std::string_view name);  // one text counts as a list of one
   std::vector<Params> objects(std::string_view name);
   Params object(std::string_view name);  // required
@@ -61,25 +70,31 @@ struct Services {
   tracking::Tracking& tracking;
   registry::Registry& registry;
   blob::Store& store;
+  webhooks::Webhooks* webhooks = nullptr;  // null: none in this program
 };
 
 using Call = Result<Json> (*)(Services&, const Context&, Params&);
+using TextCall = Result<std::string> (*)(Services&, const Context&, Params&);  // JSON
 struct Endpoint {
   std::string_view method;
   std::string_view path;  // below …/mlflow/
   server::Access access;
-  Call call;
+  Call call = nullptr;      // one of the two
+  TextCall text = nullptr;  // for long answers
 };
 std::span<const Endpoint> experiment_endpoints();
 std::span<const Endpoint> run_endpoints();
+std::span<const Endpoint> history_endpoints();
 std::span<const Endpoint> logged_model_endpoints();
 std::span<const Endpoint> registry_endpoints();
-void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services);
+std::span<const Endpoint> webhook_endpoints();
+void add_logging_routes(server::Router& router, const std::shared_ptr<Services>& services);
+void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services,
+                         const MlflowExtras& extras);
 
 Json to_json(const tracking::Experiment& experiment);
-Json to_json(const tracking::Metric& metric);
-Json run_info(const tracking::Run& run);
-Json to_json(const tracking::Run& run);
+void write_run(JsonWriter& json, const tracking::Run& run);
+void write_run_info(JsonWriter& json, const tracking::Run& run);
 Json to_json(const registry::ModelVersion& version);
 Json to_json(const registry::RegisteredModel& model,
              std::span<const registry::ModelVersion> latest);

@@ -22,6 +22,19 @@ Json to_json(const LoggedModel& model) {
   }
   Json params = Json::array();
   for (const auto& [key, value] : model.params) params.push_back({{"key", key}, {"value", value}});
+  Json metrics = Json::array();
+  for (const auto& point : model.metrics) {
+    Json metric = {
+        {"key", point.metric.key},
+        {"value", std::isnan(point.metric.value) ? Json("NaN") : Json(point.metric.value)},
+        {"timestamp", point.metric.timestamp_ms},
+        {"step", point.metric.step},
+        {"model_id", point.model_id},
+        {"run_id", point.run_id}};
+    if (!point.dataset_name.empty()) metric["dataset_name"] = point.dataset_name;
+    if (!point.dataset_digest.empty()) metric["dataset_digest"] = point.dataset_digest;
+    metrics.push_back(std::move(metric));
+  }
   return {{"info",
            {{"model_id", model.id},
             {"experiment_id", model.experiment.text()},
@@ -33,7 +46,7 @@ Json to_json(const LoggedModel& model) {
             {"model_type", model.type},
             {"source_run_id", model.run_id},
             {"tags", tag_list(model.tags)}}},
-          {"data", {{"params", std::move(params)}, {"metrics", Json::array()}}}};
+          {"data", {{"params", std::move(params)}, {"metrics", std::move(metrics)}}}};
 }
 
 Result<Json> answer(const Result<LoggedModel>& model) {
@@ -89,6 +102,11 @@ Result<Json> remove(Services& services, const Context&, Params& params) {
   return empty_or(services.tracking.delete_logged_model(id));
 }
 
+tracking::LoggedModelSearch::Dataset read_dataset(Params& params) {
+  return {.name = params.text_or_empty("dataset_name"),
+          .digest = params.text_or_empty("dataset_digest")};
+}
+
 Result<Json> search(Services& services, const Context&, Params& params) {
   tracking::LoggedModelSearch search;
   for (const auto& text : params.texts("experiment_ids")) {
@@ -96,9 +114,11 @@ Result<Json> search(Services& services, const Context&, Params& params) {
     if (id) search.experiments.push_back(*id);  // an unknown one has no models
   }
   search.filter = params.text_or_empty("filter");
+  for (auto& dataset : params.objects("datasets")) search.datasets.push_back(read_dataset(dataset));
   for (auto& order : params.objects("order_by")) {
-    search.order_by.push_back(order.text("field_name") +
-                              (order.flag("ascending", true) ? " ASC" : " DESC"));
+    search.order_by.push_back({.field = order.text("field_name"),
+                               .descending = !order.flag("ascending", true),
+                               .dataset = read_dataset(order)});
   }
   search.max_results = params.integer("max_results", search.max_results);
   search.page = params.text_or_empty("page_token");

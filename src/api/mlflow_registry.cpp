@@ -1,3 +1,5 @@
+#include <charconv>
+
 #include "api/mlflow_internal.h"
 
 namespace slipway::api::mlflow {
@@ -51,8 +53,9 @@ Result<Json> delete_model(Services& services, const Context& ctx, Params& params
   return empty_or(services.registry.delete_model(ctx, name));
 }
 
-registry::Search read_search(Params& params, std::int64_t default_size) {
+registry::Search read_search(const Context& ctx, Params& params, std::int64_t default_size) {
   registry::Search search;
+  search.only = seen(ctx.principal, "model");
   search.filter = params.text_or_empty("filter");
   search.order_by = params.texts("order_by");
   search.max_results = params.integer("max_results", default_size);
@@ -60,8 +63,8 @@ registry::Search read_search(Params& params, std::int64_t default_size) {
   return search;
 }
 
-Result<Json> search_models(Services& services, const Context&, Params& params) {
-  const auto search = read_search(params, 100);
+Result<Json> search_models(Services& services, const Context& ctx, Params& params) {
+  const auto search = read_search(ctx, params, 100);
   if (params.problem()) return *params.problem();
   const auto page = services.registry.search_models(search);
   if (!page) return page.error();
@@ -125,6 +128,97 @@ Result<Json> delete_alias(Services& services, const Context& ctx, Params& params
   return empty_or(services.registry.delete_alias(ctx, name, alias));
 }
 
+// "models:/late/3", "models:/late@champion" or "models:/late/latest" in pieces; nothing for a
+// logged model's "models:/m-…".
+struct NamedVersion {
+  std::string model, version, alias;
+};
+std::optional<NamedVersion> named_version(std::string_view rest) {
+  if (const auto at = rest.find('@'); at != std::string_view::npos) {
+    return NamedVersion{std::string(rest.substr(0, at)), {}, std::string(rest.substr(at + 1))};
+  }
+  if (const auto slash = rest.find('/'); slash != std::string_view::npos) {
+    return NamedVersion{
+        std::string(rest.substr(0, slash)), std::string(rest.substr(slash + 1)), {}};
+  }
+  return {};
+}
+
+Result<registry::ModelVersion> find_version(Services& services, const NamedVersion& name) {
+  if (!name.alias.empty()) return services.registry.find_by_alias(name.model, name.alias);
+  if (name.version == "latest") return services.registry.latest_version(name.model);
+  std::int64_t number = 0;
+  const char* end = name.version.data() + name.version.size();
+  const auto [read, problem] = std::from_chars(name.version.data(), end, number);
+  if (problem != std::errc{} || read != end) {
+    return invalid_argument(fmt::format("'{}' is no version of model '{}'",
+                                        name.version.substr(0, 40), name.model.substr(0, 256)));
+  }
+  return services.registry.version(name.model, number);
+}
+
+// One of the ids a call gives, or that of what the source names: they must not differ.
+Result<void> take(std::string_view what, std::string& given, const std::string& named) {
+  if (given.empty()) given = named;
+  if (given == named || named.empty()) return {};
+  return invalid_argument(
+      fmt::format("the {} '{}' is not that of the source, '{}'", what, given.substr(0, 64), named));
+}
+
+// What the source names is looked up once, now: a version keeps its files and its lineage whatever
+// becomes of the model it was made from.
+Result<void> resolve_source(Services& services, registry::VersionSpec& spec) {
+  constexpr std::string_view kModels = "models:/";
+  constexpr std::string_view kRuns = "runs:/";
+  const std::string_view source = spec.source;
+  if (source.starts_with(kRuns)) {
+    const auto run = source.substr(kRuns.size());
+    return take("run_id", spec.run_id, std::string(run.substr(0, run.find('/'))));
+  }
+  if (source.starts_with(kModels)) {
+    const auto rest = source.substr(kModels.size());
+    if (const auto name = named_version(rest)) {
+      const auto version = find_version(services, *name);
+      if (!version) return version.error();
+      if (registry::is_prompt(version->tags)) {
+        return invalid_argument("Prompt versions cannot be used as model version sources");
+      }
+      spec.source = fmt::format("models:/{}/{}", version->model, version->number);
+      spec.storage = version->download_uri();
+      if (auto same = take("run_id", spec.run_id, version->run_id); !same) return same;
+      return take("model_id", spec.model_id, version->model_id);
+    }
+    const auto model = services.tracking.logged_model(std::string(rest));
+    if (!model) return model.error();
+    spec.storage = model->artifact_uri;
+    if (auto same = take("run_id", spec.run_id, model->run_id); !same) return same;
+    return take("model_id", spec.model_id, model->id);
+  }
+  if (!spec.model_id.empty() && spec.run_id.empty()) {
+    const auto model = services.tracking.logged_model(spec.model_id);
+    if (!model) return model.error();
+    spec.run_id = model->run_id;
+  }
+  return {};
+}
+
+// The logged model's tag by which MLflow's pages find the versions made from it.
+Result<void> note_version(Services& services, const registry::ModelVersion& version) {
+  const std::string key = "mlflow.modelVersions";
+  const auto model = services.tracking.logged_model(version.model_id);
+  if (!model) return model.error();
+  Json versions = Json::array();
+  if (const auto known = model->tags.find(key); known != model->tags.end()) {
+    versions = Json::parse(known->second, nullptr, false);
+    if (!versions.is_array()) versions = Json::array();
+  }
+  versions.push_back({{"name", version.model}, {"version", version.number}});
+  const auto set =
+      services.tracking.set_logged_model_tags(version.model_id, {{key, versions.dump()}});
+  if (!set) return set.error();
+  return {};
+}
+
 Result<Json> create_version(Services& services, const Context& ctx, Params& params) {
   const auto name = params.text("name");
   registry::VersionSpec spec;
@@ -132,9 +226,15 @@ Result<Json> create_version(Services& services, const Context& ctx, Params& para
   spec.run_id = params.text_or_empty("run_id");
   spec.description = params.text_or_empty("description");
   spec.model_id = params.text_or_empty("model_id");
+  spec.run_link = params.text_or_empty("run_link");
   spec.tags = params.tags();
   if (params.problem()) return *params.problem();
-  return version_answer(services.registry.create_version(ctx, name, spec));
+  if (auto resolved = resolve_source(services, spec); !resolved) return resolved.error();
+  const auto version = services.registry.create_version(ctx, name, spec);
+  if (version && !version->model_id.empty()) {
+    if (auto noted = note_version(services, *version); !noted) return noted.error();
+  }
+  return version_answer(version);
 }
 
 Result<Json> get_version(Services& services, const Context&, Params& params) {
@@ -168,8 +268,8 @@ Result<Json> transition_stage(Services& services, const Context& ctx, Params& pa
   return version_answer(services.registry.set_stage(ctx, name, version, stage, archive));
 }
 
-Result<Json> search_versions(Services& services, const Context&, Params& params) {
-  const auto search = read_search(params, 10'000);
+Result<Json> search_versions(Services& services, const Context& ctx, Params& params) {
+  const auto search = read_search(ctx, params, 10'000);
   if (params.problem()) return *params.problem();
   const auto page = services.registry.search_versions(search);
   if (!page) return page.error();
@@ -184,7 +284,7 @@ Result<Json> download_uri(Services& services, const Context&, Params& params) {
   if (params.problem()) return *params.problem();
   const auto found = services.registry.version(name, version);
   if (!found) return found.error();
-  return Json{{"artifact_uri", found->source}};
+  return Json{{"artifact_uri", found->download_uri()}};
 }
 
 Result<Json> set_version_tag(Services& services, const Context&, Params& params) {

@@ -3,6 +3,8 @@
 #include <map>
 #include <mutex>
 
+#include "base/hash.h"
+
 namespace slipway::cli {
 
 // References out of the bundles in the blob store, kept once read.
@@ -96,11 +98,27 @@ Result<void> Home::construct(const HomeOptions& options) {
   if (auto done = keep(jobs::Queue::open(*db_, clock_, ids_), queue_); !done) return done;
   if (auto done = keep(audit::Log::open(*db_, folder_ / "keys", clock_), audit_); !done)
     return done;
+  if (auto done = keep(access::Directory::open(*db_, *audit_, clock_, ids_), access_); !done)
+    return done;
+  // Webhooks of the registry may go to any public host by https, or else to just what is allowed.
+  const bool hosts_named = !options.webhook_hosts.empty();
+  auto hooks_policy = net::EgressPolicy::parse(hosts_named ? options.webhook_hosts
+                                                           : std::vector<std::string>{"public"});
+  if (!hooks_policy) return hooks_policy.error();
+  hooks_http_ = std::make_unique<net::HttpClient>(*hooks_policy, clock_);
+  if (auto done = keep(
+          webhooks::Webhooks::open({*db_, *audit_, *hooks_http_, clock_, ids_}, folder_ / "keys",
+                                   hash64(ids_.next()), {.allow_http = hosts_named}),
+          hooks_);
+      !done)
+    return done;
   if (auto done = keep(data::DatasetStore::open(*db_, *blobs_, *audit_, clock_), datasets_); !done)
     return done;
   if (auto done = keep(tracking::Tracking::open(*db_, clock_, ids_), tracking_); !done) return done;
   if (auto done = keep(registry::Registry::open(*db_, *audit_, clock_), registry_); !done)
     return done;
+  registry_->set_webhooks(*hooks_);
+  if (auto allowed = registry_->allow_sources(options.model_sources); !allowed) return allowed;
   if (auto done = keep(serving::DeploymentStore::open(*db_, *audit_, clock_), deployments_); !done)
     return done;
   if (auto made = make_dirs(folder_ / "predictions"); !made) return made;

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "access/directory.h"
 #include "audit/audit.h"
 #include "base/clock.h"
 #include "base/file.h"
@@ -27,6 +28,7 @@
 #include "serving/prediction_log.h"
 #include "steps/steps.h"
 #include "tracking/tracking.h"
+#include "webhooks/webhooks.h"
 
 namespace slipway::cli {
 
@@ -34,6 +36,7 @@ struct HomeOptions {
   bool create = true;                      // false: not_found when there is no home yet
   bool serving = false;                    // this process writes the prediction log: one at a time
   std::vector<std::string> webhook_hosts;  // net::EgressPolicy entries
+  std::vector<std::string> model_sources;  // beside runs:/, models:/ and mlflow-artifacts:/
 };
 
 // The steps' and monitors' view of traffic, and of what the models in it were trained on.
@@ -51,10 +54,12 @@ class Home {
   db::Database& db() { return *db_; }
   blob::Store& blobs() { return *blobs_; }
   audit::Log& audit() { return *audit_; }
+  access::Directory& access() { return *access_; }
   jobs::Queue& queue() { return *queue_; }
   data::DatasetStore& datasets() { return *datasets_; }
   tracking::Tracking& tracking() { return *tracking_; }
   registry::Registry& registry() { return *registry_; }
+  webhooks::Webhooks& webhooks() { return *hooks_; }
   serving::DeploymentStore& deployments() { return *deployments_; }
   serving::PredictionLog& predictions() { return *predictions_; }
   monitoring::Traffic& traffic() { return *traffic_; }
@@ -78,6 +83,9 @@ class Home {
   std::unique_ptr<net::HttpClient> http_;
   std::unique_ptr<jobs::Queue> queue_;
   std::unique_ptr<audit::Log> audit_;
+  std::unique_ptr<access::Directory> access_;
+  std::unique_ptr<net::HttpClient> hooks_http_;
+  std::unique_ptr<webhooks::Webhooks> hooks_;
   std::unique_ptr<data::DatasetStore> datasets_;
   std::unique_ptr<tracking::Tracking> tracking_;
   std::unique_ptr<registry::Registry> registry_;

@@ -6,10 +6,14 @@
 #include "api/metrics_api.h"
 #include "api/mlflow_api.h"
 #include "api/pipelines_api.h"
+#include "api/signed_links.h"
 #include "api/slipway_api.h"
 #include "base/log.h"
+#include "blob/multipart.h"
 #include "cli/child.h"
 #include "cli/command_internal.h"
+#include "cli/gate.h"
+#include "cli/hangup.h"
 #include "jobs/worker.h"
 #include "server/server.h"
 #include "serving/model_host.h"
@@ -24,6 +28,13 @@ struct UpFlags {
   std::string address = "127.0.0.1";
   int port = 5000;
   std::vector<std::string> webhook_hosts;
+  std::vector<std::string> model_sources;
+  std::vector<std::string> host_names;
+  std::string tls_certificate;
+  std::string tls_key;
+  bool auth = false;
+  bool insecure_http = false;
+  bool open_metrics = false;
   bool verbose = false;
 };
 
@@ -75,11 +86,37 @@ class Keeper {
   std::mutex mutex_;
 };
 
+// A thread of its own: a receiver that hangs must not hold up the keeper.
+void tell_webhooks(Home& home, const std::stop_token& stop) {
+  Context ctx;
+  ctx.principal.name = "slipway";
+  ctx.stop = stop;
+  std::mutex sleep_mutex;
+  std::condition_variable_any sleep;
+  while (!stop.stop_requested()) {
+    if (auto told = home.webhooks().deliver(ctx); !told && told.error().code != Code::cancelled) {
+      log::error("a round of the webhooks failed", {{"error", told.error().message}});
+    }
+    std::unique_lock lock(sleep_mutex);
+    sleep.wait_for(lock, stop, kKeepEvery, [] { return false; });
+  }
+}
+
 int serve(const Globals& globals, const UpFlags& flags) {
   log::set_level(flags.verbose ? log::Level::debug : log::Level::info);
   const Context ctx = interruptible_context("slipway");
+  if (auto safe = check_exposure({.address = flags.address,
+                                  .auth = flags.auth,
+                                  .tls = !flags.tls_certificate.empty(),
+                                  .insecure_http = flags.insecure_http});
+      !safe) {
+    return fail(safe.error());
+  }
+  HangupWatch hangup;
   return with_home(
-      globals, {.serving = true, .webhook_hosts = flags.webhook_hosts}, [&](Home& home) {
+      globals,
+      {.serving = true, .webhook_hosts = flags.webhook_hosts, .model_sources = flags.model_sources},
+      [&](Home& home) {
         if (auto sound = home.audit().status(); !sound) return fail(sound.error());
         if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
         if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
@@ -90,9 +127,14 @@ int serve(const Globals& globals, const UpFlags& flags) {
         host.start();
         Keeper keeper(home, host);
 
+        blob::Multipart multipart(home.blobs(), home.clock(), home.ids());
+        const api::SignedLinks links(home.clock(), home.ids());
         server::Router router;
         api::add_inference_routes(router, host, home.clock(), home.ids(), {});
-        api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs());
+        api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs(),
+                               {.webhooks = &home.webhooks(),
+                                .multipart = &multipart,
+                                .links = &links});
         api::add_slipway_routes(router,
                                 {home.clock(), home.audit(), home.deployments(), home.predictions(),
                                  home.monitor(), home.labels(), home.loop(),
@@ -116,23 +158,59 @@ int serve(const Globals& globals, const UpFlags& flags) {
             out.gauge(sample.name, sample.help, sample.labels, sample.value);
         });
         api::add_metrics_routes(router, metrics);
-        auto started = server::HttpServer::start({.address = flags.address, .port = flags.port},
+        std::unique_ptr<Gate> gate;
+        if (flags.auth) {
+          auto opened = Gate::open(home, ctx);
+          if (!opened) return fail(opened.error());
+          gate = *std::move(opened);
+          gate->add_routes(router);
+          gate->add_metrics(metrics);
+          gate->close(router, {.open_metrics = flags.open_metrics});
+        }
+        auto started = server::HttpServer::start({.address = flags.address,
+                                                  .port = flags.port,
+                                                  .host_names = flags.host_names,
+                                                  .tls_certificate = flags.tls_certificate,
+                                                  .tls_key = flags.tls_key},
                                                  router, home.clock(), home.ids());
         if (!started) return fail(started.error());
         const std::unique_ptr<server::HttpServer> http = std::move(*started);
         serving = http.get();
-        const std::string url = "http://" + flags.address + ":" + std::to_string(http->port());
+        hangup.on_signal([&] {
+          if (auto read = http->reload_tls(); !read)
+            return log::error("the old TLS certificate stays", {{"error", read.error().message}});
+          log::info("TLS certificate read anew");
+        });
+        const std::string url = (flags.tls_certificate.empty() ? "http://" : "https://") +
+                                flags.address + ":" + std::to_string(http->port());
 
         jobs::Worker worker(home.queue(), home.clock(),
                             {.name = "server", .poll_every = std::chrono::milliseconds(100)});
         worker.handle(feedback::Loop::kRetrainJob,
                       [&](const Context& job_ctx, const jobs::Job& job) {
-                        return run_pipeline_job(job_ctx, job, home.folder(), url);
+                        if (gate == nullptr)
+                          return run_pipeline_job(job_ctx, job, home.folder(), url, "");
+                        auto token =
+                            gate->token_for_job(job.id, job.payload.value("actor", ""));
+                        if (!token) return Result<Json>(token.error());
+                        return run_pipeline_job(job_ctx, job, home.folder(), url, token->text());
                       });
         worker.start();
         std::jthread keeping([&](const std::stop_token& stop) { keeper.run(stop); });
+        std::jthread telling([&](const std::stop_token& stop) { tell_webhooks(home, stop); });
         std::cout << "slipway is up at " << url << " (home " << home.folder().string() << ")"
                   << std::endl;
+
+        if (gate != nullptr && !gate->first_password().empty()) {
+          std::cout << "The first user is 'admin' with the password " << gate->first_password()
+                    << "\nIt is not shown again: `slipway users passwd admin` sets another."
+                    << std::endl;
+        }
+        if (gate == nullptr && !home.access().snapshot()->users.empty()) {
+          std::cerr << "warning: this home has users, but nobody is asked who they are: start with "
+                       "--auth"
+                    << std::endl;
+        }
 
         std::mutex mutex;
         std::condition_variable_any stopped;
@@ -140,10 +218,13 @@ int serve(const Globals& globals, const UpFlags& flags) {
         stopped.wait(lock, ctx.stop, [] { return false; });
 
         log::info("stopping");
+        hangup.on_signal({});
         http->stop();
         worker.stop();
         keeping.request_stop();
         keeping.join();
+        telling.request_stop();
+        telling.join();
         host.finish_shadows();
         if (auto head = home.audit().checkpoint(); !head) return fail(head.error());
         return 0;
@@ -156,13 +237,31 @@ void add_up(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<UpFlags>();
   CLI::App* up = app.add_subcommand(
       "up", "Start the server: MLflow, Open Inference, Prometheus and slipway's API on one port");
-  up->add_option("--address", flags->address, "Address to listen on (loopback only)")
+  up->add_option("--address", flags->address, "Address to listen on. Any but loopback needs --auth, and TLS or --insecure-http")
       ->capture_default_str();
   up->add_option("--port", flags->port, "Port to listen on; 0: any free one")
       ->capture_default_str();
   up->add_option("--allow-webhook", flags->webhook_hosts,
-                 "Where alerts may be sent: a host, address or network, such as "
-                 "hooks.example.org:443 or localhost:9000");
+                 "Where alerts and webhooks may be sent: a host, address or network, such as "
+                 "hooks.example.org:443 or localhost:9000. Without it, webhooks go to public hosts "
+                 "by https, and alerts nowhere");
+  up->add_option("--allow-source", flags->model_sources,
+                 "Where files of model versions may be beside the artifacts kept here: a prefix, "
+                 "such as s3://bucket/models");
+  up->add_option("--host-name", flags->host_names,
+                 "A name this server is called by, beside localhost: requests that name another "
+                 "Host are refused");
+  up->add_option("--tls-cert", flags->tls_certificate,
+                 "Certificate, with its chain, in PEM: the port then speaks TLS only. SIGHUP reads "
+                 "it anew");
+  up->add_option("--tls-key", flags->tls_key, "The certificate's private key, in PEM");
+  up->add_flag("--auth", flags->auth,
+               "Ask who everybody is: users with passwords and tokens, who may do what they were "
+               "granted. The first start makes an admin and prints the password");
+  up->add_flag("--insecure-http", flags->insecure_http,
+               "Listen beyond loopback without TLS, as something in front of this server speaks it");
+  up->add_flag("--open-metrics", flags->open_metrics,
+               "Let anybody read /metrics, although --auth is on");
   up->add_flag("--verbose", flags->verbose, "Log more");
   up->footer(
       "Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the "

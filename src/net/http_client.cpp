@@ -102,15 +102,31 @@ std::string lower(std::string_view text) {
 struct Exchange {
   const EgressPolicy* policy = nullptr;
   const Target* target = nullptr;
+  const std::function<Result<void>(std::string_view)>* sink = nullptr;
+  CURL* easy = nullptr;
   std::size_t max_bytes = 0;
   std::size_t header_bytes = 0;
   HttpResponse response;
   std::optional<Error> refused;  // by the policy, at the socket
   std::optional<Error> too_large;
+  std::optional<Error> sink_failed;
+
+  bool goes_to_sink() const {
+    long status = 0;
+    curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    return *sink && status / 100 == 2;
+  }
 };
 
 std::size_t on_body(char* data, std::size_t, std::size_t count, void* user) {
   auto& exchange = *static_cast<Exchange*>(user);
+  if (exchange.goes_to_sink()) {
+    if (auto taken = (*exchange.sink)({data, count}); !taken) {
+      exchange.sink_failed = taken.error();
+      return 0;
+    }
+    return count;
+  }
   if (exchange.response.body.size() + count > exchange.max_bytes) {
     exchange.too_large =
         resource_exhausted("the answer of " + exchange.target->shown + " has more than " +
@@ -282,6 +298,8 @@ Result<HttpResponse> HttpClient::Impl::once(const Context& ctx, const HttpReques
   Exchange exchange;
   exchange.policy = &policy;
   exchange.target = &target;
+  exchange.sink = &request.sink;
+  exchange.easy = easy;
   exchange.max_bytes = request.max_response_bytes;
   char detail[CURL_ERROR_SIZE] = {};
 
@@ -311,6 +329,10 @@ Result<HttpResponse> HttpClient::Impl::once(const Context& ctx, const HttpReques
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(timeout.count()));
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                    static_cast<long>(std::min(timeout, options.connect_timeout).count()));
+  if (request.stall.count() > 0) {
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(easy, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request.stall.count()));
+  }
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, &on_body);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, &on_header);
@@ -341,6 +363,7 @@ Result<HttpResponse> HttpClient::Impl::once(const Context& ctx, const HttpReques
   }
   if (exchange.refused) return *exchange.refused;
   if (exchange.too_large) return *exchange.too_large;
+  if (exchange.sink_failed) return *exchange.sink_failed;
   return curl_error(code, detail, target, timeout);
 }
 
@@ -359,6 +382,14 @@ HttpClient::HttpClient(EgressPolicy policy, const Clock& clock, HttpOptions opti
 }
 
 HttpClient::~HttpClient() = default;
+
+Result<void> HttpClient::check(const std::string& text) const {
+  const auto url = parse_url(text);
+  if (!url) return url.error();
+  const auto target = target_of(url->get());
+  if (!target) return target.error();
+  return impl_->policy.check_host(target->host, target->port);
+}
 
 Result<HttpResponse> HttpClient::send(const Context& ctx, const HttpRequest& request) const {
   if (auto valid = check_request(request); !valid) return valid.error();

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -36,6 +37,12 @@ struct HttpRequest {
       30'000};  // for everything; the context's deadline may be nearer
   std::size_t max_response_bytes = std::size_t{16} << 20;
   int max_redirects = 0;  // followed for GET and HEAD only
+  // Takes the body of a 2xx answer piece by piece, instead of HttpResponse::body and without its
+  // limit. Its error ends the request and is returned.
+  std::function<Result<void>(std::string_view)> sink{};
+  // Not 0: deadline_exceeded when no byte came or went for so long. For bodies whose size says
+  // nothing about how long they may take: give `timeout` hours then.
+  std::chrono::seconds stall{0};
 };
 
 struct HttpResponse {
@@ -64,6 +71,9 @@ class HttpClient {
   // off, certificate not trusted). Messages hold scheme, host and path, never the query, headers or
   // body.
   Result<HttpResponse> send(const Context& ctx, const HttpRequest& request) const;
+
+  // What send() would refuse about this URL before it looks its host up.
+  Result<void> check(const std::string& url) const;
 
  private:
   struct Impl;

@@ -18,6 +18,21 @@ Json or_null(const std::optional<std::int64_t>& number) {
   return number ? Json(*number) : Json(nullptr);
 }
 
+Result<std::vector<AliasMove>> read_moves(db::Rows& rows, const std::string& model) {
+  std::vector<AliasMove> moves;
+  while (rows.next()) {
+    moves.push_back({.model = model,
+                     .alias = rows.text(0),
+                     .from = rows.maybe_integer(1),
+                     .to = rows.maybe_integer(2),
+                     .at = from_micros(rows.integer(3)),
+                     .actor = rows.text(4),
+                     .reason = rows.text(5)});
+  }
+  if (auto status = rows.status(); !status) return status.error();
+  return moves;
+}
+
 }  // namespace
 
 Result<void> Registry::set_alias(const Context& ctx, const std::string& model,
@@ -36,9 +51,15 @@ Result<void> Registry::set_alias(const Context& ctx, const std::string& model,
                         ctx.principal.name, reason);
     if (!moved) return moved;
     if (auto run = tx.run(sql::touch_model, row->model_id, now); !run) return run;
-    return impl_->record(tx, ctx, "alias.set", alias_object(model, alias),
-                         {{"from", or_null(*from)}, {"to", version}, {"reason", reason}},
-                         row->version.digest);
+    auto recorded = impl_->record(tx, ctx, "alias.set", alias_object(model, alias),
+                                  {{"from", or_null(*from)}, {"to", version}, {"reason", reason}},
+                                  row->version.digest);
+    if (!recorded) return recorded;
+    const auto owner = load_model(tx, model);
+    if (!owner) return owner.error();
+    return impl_->publish(
+        tx, "model_version_alias", "created", is_prompt(owner->model.tags),
+        {{"name", model}, {"alias", alias}, {"version", std::to_string(version)}});
   });
 }
 
@@ -56,8 +77,11 @@ Result<void> Registry::delete_alias(const Context& ctx, const std::string& model
         tx.run(sql::insert_move, row->id, alias, *from, nullptr, now, ctx.principal.name, reason);
     if (!moved) return moved;
     if (auto run = tx.run(sql::touch_model, row->id, now); !run) return run;
-    return impl_->record(tx, ctx, "alias.delete", alias_object(model, alias),
-                         {{"from", or_null(*from)}, {"to", nullptr}, {"reason", reason}});
+    auto recorded = impl_->record(tx, ctx, "alias.delete", alias_object(model, alias),
+                                  {{"from", or_null(*from)}, {"to", nullptr}, {"reason", reason}});
+    if (!recorded) return recorded;
+    return impl_->publish(tx, "model_version_alias", "deleted", is_prompt(row->model.tags),
+                          {{"name", model}, {"alias", alias}});
   });
 }
 
@@ -66,18 +90,16 @@ Result<std::vector<AliasMove>> Registry::alias_history(const std::string& model,
   return impl_->db.read([&](db::Connection& c) -> Result<std::vector<AliasMove>> {
     auto rows = c.query(sql::alias_history, model, alias);
     if (!rows) return rows.error();
-    std::vector<AliasMove> moves;
-    while (rows->next()) {
-      moves.push_back({.model = model,
-                       .alias = rows->text(0),
-                       .from = rows->maybe_integer(1),
-                       .to = rows->maybe_integer(2),
-                       .at = from_micros(rows->integer(3)),
-                       .actor = rows->text(4),
-                       .reason = rows->text(5)});
-    }
-    if (auto status = rows->status(); !status) return status.error();
-    return moves;
+    return read_moves(*rows, model);
+  });
+}
+
+Result<std::vector<AliasMove>> Registry::aliases_at(const std::string& model, Time at) const {
+  return impl_->db.read([&](db::Connection& c) -> Result<std::vector<AliasMove>> {
+    if (const auto row = load_model(c, model); !row) return row.error();
+    auto rows = c.query(sql::aliases_at, model, to_micros(at));
+    if (!rows) return rows.error();
+    return read_moves(*rows, model);
   });
 }
 

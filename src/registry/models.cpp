@@ -1,6 +1,7 @@
 #include "registry/migrations.h"
 #include "registry/queries.h"
 #include "registry/registry_internal.h"
+#include "webhooks/webhooks.h"
 
 namespace slipway::registry {
 namespace {
@@ -10,6 +11,12 @@ constexpr std::size_t kLongestName = 256;
 constexpr std::size_t kLongestAlias = 255;
 constexpr std::size_t kLongestTagKey = 250;
 constexpr std::size_t kLongestTagValue = 100'000;
+
+// The tags of a prompt without those that mark it as one.
+Tags without_marks(Tags tags) {
+  for (const auto key : {kPromptTag, kPromptTypeTag}) tags.erase(std::string(key));
+  return tags;
+}
 
 bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
@@ -81,6 +88,30 @@ Result<void> Registry::Impl::record(db::Transaction& tx, const Context& ctx, std
   return {};
 }
 
+Result<void> Registry::Impl::publish(db::Transaction& tx, std::string_view entity,
+                                     std::string_view action, bool prompt, Json data) const {
+  if (webhooks == nullptr) return {};
+  struct Name {
+    std::string_view model, prompt;
+  };
+  static constexpr Name kNames[] = {{"registered_model", "prompt"},
+                                    {"model_version", "prompt_version"},
+                                    {"registered_model_tag", "prompt_tag"},
+                                    {"model_version_tag", "prompt_version_tag"},
+                                    {"model_version_alias", "prompt_alias"}};
+  const auto* name = std::ranges::find(kNames, entity, &Name::model);
+  return webhooks->publish(tx, {.entity = std::string(prompt ? name->prompt : entity),
+                                .action = std::string(action),
+                                .data = std::move(data)});
+}
+
+bool is_prompt(const Tags& tags) {
+  const auto tag = tags.find(std::string(kPromptTag));
+  if (tag == tags.end()) return false;
+  return std::ranges::equal(tag->second, std::string_view("true"), {},
+                            [](unsigned char c) { return std::tolower(c); });
+}
+
 Result<ModelRow> load_model(db::Connection& connection, const std::string& name) {
   ModelRow row;
   {
@@ -118,6 +149,16 @@ Result<std::unique_ptr<Registry>> Registry::open(db::Database& db, audit::Log& a
 
 void Registry::set_name_listener(NameListener& listener) { impl_->listener = &listener; }
 
+void Registry::set_webhooks(webhooks::Webhooks& webhooks) { impl_->webhooks = &webhooks; }
+
+Result<void> Registry::allow_sources(std::vector<std::string> prefixes) {
+  for (const auto& prefix : prefixes) {
+    if (auto checked = check_source_prefix(prefix); !checked) return checked;
+  }
+  impl_->allowed_sources = std::move(prefixes);
+  return {};
+}
+
 Result<RegisteredModel> Registry::create_model(const Context& ctx, const std::string& name,
                                                const std::string& description, const Tags& tags) {
   if (auto checked = check_model_name(name); !checked) return checked.error();
@@ -138,6 +179,12 @@ Result<RegisteredModel> Registry::create_model(const Context& ctx, const std::st
     }
     auto recorded = impl_->record(tx, ctx, "model.create", model_object(name), Json::object());
     if (!recorded) return recorded.error();
+    auto published =
+        impl_->publish(tx, "registered_model", "created", is_prompt(tags),
+                       {{"name", name},
+                        {"tags", without_marks(tags)},
+                        {"description", description.empty() ? Json(nullptr) : Json(description)}});
+    if (!published) return published.error();
     auto row = load_model(tx, name);
     if (!row) return row.error();
     return std::move(row->model);
@@ -226,7 +273,10 @@ Result<void> Registry::set_model_tag(const std::string& name, const std::string&
     const auto row = load_model(tx, name);
     if (!row) return row.error();
     if (auto run = tx.run(sql::upsert_model_tag, row->id, key, value); !run) return run;
-    return tx.run(sql::touch_model, row->id, now);
+    if (auto run = tx.run(sql::touch_model, row->id, now); !run) return run;
+    if (!is_prompt(row->model.tags)) return {};  // MLflow tells of prompts' tags only
+    return impl_->publish(tx, "registered_model_tag", "set", true,
+                          {{"name", name}, {"key", key}, {"value", value}});
   });
 }
 
@@ -236,7 +286,10 @@ Result<void> Registry::delete_model_tag(const std::string& name, const std::stri
     const auto row = load_model(tx, name);
     if (!row) return row.error();
     if (auto run = tx.run(sql::delete_model_tag, row->id, key); !run) return run;
-    return tx.run(sql::touch_model, row->id, now);
+    if (auto run = tx.run(sql::touch_model, row->id, now); !run) return run;
+    if (!is_prompt(row->model.tags)) return {};  // MLflow tells of prompts' tags only
+    return impl_->publish(tx, "registered_model_tag", "deleted", true,
+                          {{"name", name}, {"key", key}});
   });
 }
 

@@ -26,6 +26,9 @@ class Transaction;
 namespace slipway::audit {
 class Log;
 }
+namespace slipway::webhooks {
+class Webhooks;
+}
 
 namespace slipway::registry {
 
@@ -59,6 +62,12 @@ class Registry {
 
   // Before the first call; it outlives the registry.
   void set_name_listener(NameListener& listener);
+  // Who is told of new models and versions, tags and aliases. Before the first call; it outlives
+  // the registry.
+  void set_webhooks(webhooks::Webhooks& webhooks);
+  // Sources of versions beside runs:/, models:/ and mlflow-artifacts:/: whole prefixes, such as
+  // "s3://bucket/models". Before the first call.
+  Result<void> allow_sources(std::vector<std::string> prefixes);
 
   Result<RegisteredModel> create_model(const Context& ctx, const std::string& name,
                                        const std::string& description = {}, const Tags& tags = {});
@@ -108,6 +117,8 @@ class Registry {
   // Which version the alias pointed at then; nothing when it did not exist.
   Result<std::optional<std::int64_t>> alias_at(const std::string& model, const std::string& alias,
                                                Time at) const;
+  // What served then: for each alias that pointed somewhere, the move that had brought it there.
+  Result<std::vector<AliasMove>> aliases_at(const std::string& model, Time at) const;
 
   Result<void> record_gate(const Context& ctx, const std::string& model, std::int64_t version,
                            bool passed, const Json& decision);

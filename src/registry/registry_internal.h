@@ -1,5 +1,6 @@
 // What the files of the registry share: its parts, MLflow's name rules, and reading whole rows.
 #pragma once
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,13 +15,24 @@ struct Registry::Impl {
   db::Database& db;
   audit::Log& audit;
   const Clock& clock;
-  NameListener* listener = nullptr;  // set before the first call
+  NameListener* listener = nullptr;            // set before the first call
+  webhooks::Webhooks* webhooks = nullptr;      // likewise
+  std::vector<std::string> allowed_sources{};  // likewise
 
   std::int64_t now() const { return to_micros(clock.now()); }
   // Who did what to a model, in the caller's transaction.
   Result<void> record(db::Transaction& tx, const Context& ctx, std::string action,
                       std::string object, Json details, std::string digest = {}) const;
+  // Owes the webhooks an event; prompts have names of their own ("prompt_version" for
+  // "model_version").
+  Result<void> publish(db::Transaction& tx, std::string_view entity, std::string_view action,
+                       bool prompt, Json data) const;
 };
+
+// A version's source is opened by clients, with their rights: it names something kept here, or
+// something below an allowed prefix; never a file, another host, or a way out of what it names.
+Result<void> check_source(const VersionSpec& spec, std::span<const std::string> allowed);
+Result<void> check_source_prefix(const std::string& prefix);
 
 Result<void> check_model_name(std::string_view name);
 Result<void> check_alias(std::string_view alias);
@@ -32,6 +44,9 @@ inline std::string version_object(std::string_view model, std::int64_t number) {
 inline std::string alias_object(std::string_view model, std::string_view alias) {
   return fmt::format("models/{}@{}", model, alias);
 }
+
+inline constexpr std::string_view kPromptTextTag = "mlflow.prompt.text";
+inline constexpr std::string_view kPromptTypeTag = "_mlflow_prompt_type";
 
 struct ModelRow {
   std::int64_t id = 0;

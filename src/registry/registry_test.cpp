@@ -6,6 +6,7 @@
 
 #include "audit/audit.h"
 #include "db/database.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::registry {
@@ -18,7 +19,8 @@ using test::ok;
 class RegistryTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto database =
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(ok(database));
     db_ = *std::move(database);
     auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
@@ -109,21 +111,22 @@ TEST_F(RegistryTest, AVersionKeepsWhatItWasMadeOf) {
   for (const auto& row : std::vector<Row>{
            {"no source", {}},
            {"climbs out", {.source = "mlflow-artifacts:/1/../../etc"}},
-           {"backslash", {.source = "a\\b"}},
-           {"digest", {.source = "s", .digest = "abc"}},
-           {"metadata", {.source = "s", .metadata = Json::array()}},
-           {"tag", {.source = "s", .tags = {{"", "x"}}}},
+           {"backslash", {.source = "runs:/a\\b"}},
+           {"digest", {.source = "runs:/r/m", .digest = "abc"}},
+           {"metadata", {.source = "runs:/r/m", .metadata = Json::array()}},
+           {"tag", {.source = "runs:/r/m", .tags = {{"", "x"}}}},
        }) {
     EXPECT_EQ(code_of(registry_->create_version(ctx_, "flights", row.spec)), "invalid_argument")
         << row.why;
   }
-  EXPECT_EQ(code_of(registry_->create_version(ctx_, "nobody", {.source = "s"})), "not_found");
+  EXPECT_EQ(code_of(registry_->create_version(ctx_, "nobody", {.source = "runs:/r/m"})),
+            "not_found");
 }
 
 TEST_F(RegistryTest, NeverUsesANumberTwice) {
   add_model("flights", 3);
   ASSERT_TRUE(ok(registry_->delete_version(ctx_, "flights", 3)));
-  EXPECT_EQ(registry_->create_version(ctx_, "flights", {.source = "s"})->number, 4);
+  EXPECT_EQ(registry_->create_version(ctx_, "flights", {.source = "runs:/r/m"})->number, 4);
   EXPECT_EQ(registry_->latest_version("flights")->number, 4);
   EXPECT_EQ(code_of(registry_->version("flights", 3)), "not_found");
   EXPECT_EQ(code_of(registry_->latest_version("nobody")), "not_found");
@@ -138,7 +141,7 @@ TEST_F(RegistryTest, VersionsMadeAtOnceGetDistinctNumbers) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int j = 0; j < 25; ++j) {
-        EXPECT_TRUE(ok(registry_->create_version(ctx_, "flights", {.source = "s"})));
+        EXPECT_TRUE(ok(registry_->create_version(ctx_, "flights", {.source = "runs:/r/m"})));
       }
     });
   }
@@ -225,7 +228,8 @@ TEST_F(RegistryTest, EveryChangeThatMattersIsAudited) {
   ASSERT_TRUE(ok(registry_->rename_model(ctx_, "flights", "late")));
   ASSERT_TRUE(ok(registry_->delete_alias(ctx_, "late", "champion")));
   ASSERT_TRUE(ok(registry_->delete_model(ctx_, "late")));
-  EXPECT_FALSE(registry_->create_version(ctx_, "late", {.source = "s"}));  // failed: no entry
+  EXPECT_FALSE(
+      registry_->create_version(ctx_, "late", {.source = "runs:/r/m"}));  // failed: no entry
   EXPECT_EQ(audited(), (std::vector<std::string>{
                            "model.create models/flights", "version.create models/flights/1",
                            "version.create models/flights/2", "alias.set models/flights@champion",
@@ -286,10 +290,10 @@ TEST_F(RegistryTest, StagesAreLabelsOfWhichTheNewestVersionCounts) {
 TEST_F(RegistryTest, SearchesVersions) {
   add_model("a", 0);
   add_model("b", 0);
-  ASSERT_TRUE(ok(registry_->create_version(ctx_, "a", {.source = "s1", .run_id = "r1"})));
-  ASSERT_TRUE(ok(registry_->create_version(ctx_, "a", {.source = "s2", .run_id = "r2"})));
+  ASSERT_TRUE(ok(registry_->create_version(ctx_, "a", {.source = "runs:/r1/m", .run_id = "r1"})));
+  ASSERT_TRUE(ok(registry_->create_version(ctx_, "a", {.source = "runs:/r2/m", .run_id = "r2"})));
   ASSERT_TRUE(ok(registry_->create_version(
-      ctx_, "b", {.source = "s3", .run_id = "r2", .tags = {{"ok", "yes"}}})));
+      ctx_, "b", {.source = "runs:/r3/m", .run_id = "r2", .tags = {{"ok", "yes"}}})));
   using Numbers = std::vector<std::int64_t>;
   EXPECT_EQ(numbers(""), (Numbers{2, 1, 1}));
   EXPECT_EQ(numbers("name = 'a'"), (Numbers{2, 1}));
@@ -298,7 +302,7 @@ TEST_F(RegistryTest, SearchesVersions) {
   EXPECT_EQ(numbers("run_id = 'r2' and name LIKE 'b%'"), (Numbers{1}));
   EXPECT_EQ(numbers("version_number > 1"), (Numbers{2}));
   EXPECT_EQ(numbers("tags.ok = 'yes'"), (Numbers{1}));
-  EXPECT_EQ(numbers("source_path = 's2'"), (Numbers{2}));
+  EXPECT_EQ(numbers("source_path = 'runs:/r2/m'"), (Numbers{2}));
   EXPECT_EQ(code_of(registry_->search_versions({.filter = "colour = 'x'"})), "invalid_argument");
   const auto first = registry_->search_versions({.max_results = 2});
   ASSERT_TRUE(ok(first));

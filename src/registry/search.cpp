@@ -11,9 +11,6 @@ using tracking::SqlText;
 
 constexpr std::int64_t kMostModels = 1'000;
 constexpr std::int64_t kMostVersions = 200'000;
-// MLflow's prompts are registered models with this tag; lists of models leave them out unless the
-// filter asks for it.
-constexpr std::string_view kPromptTag = "mlflow.prompt.is_prompt";
 
 struct Column {
   std::string_view name;
@@ -174,7 +171,8 @@ Result<Page<ModelVersion>> Registry::search_versions(const Search& search) const
       prepare(kVersions,
               "SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, "
               "v.digest, v.description, v.status, v.stage, v.user, v.metadata, v.created, "
-              "v.updated FROM model_versions v JOIN registered_models m ON m.id = v.model_id "
+              "v.updated, v.storage, v.run_link FROM model_versions v JOIN registered_models m ON "
+              "m.id = v.model_id "
               "WHERE 1",
               search, kMostVersions, "m.name, v.number DESC");
   if (!prepared) return prepared.error();

@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -33,6 +34,8 @@ struct VersionSpec {
   Json metadata =
       Json::object();    // signature, lineage, metrics: what the maker wants kept with the version
   std::string model_id;  // MLflow's logged model, when there is one
+  std::string storage;   // where its files are when `source` names a model; empty: at the source
+  std::string run_link;
 };
 
 struct ModelVersion {
@@ -46,12 +49,19 @@ struct ModelVersion {
   std::string stage = "None";  // MLflow's legacy; aliases replace it
   std::string user;
   std::string model_id;
+  std::string storage;
+  std::string run_link;
   Time created;
   Time updated;
   Tags tags;
   std::vector<std::string> aliases;
   Json metadata = Json::object();
+  const std::string& download_uri() const { return storage.empty() ? source : storage; }
 };
+
+// MLflow's prompts are registered models and versions with this tag, whose value is "true".
+inline constexpr std::string_view kPromptTag = "mlflow.prompt.is_prompt";
+bool is_prompt(const Tags& tags);
 
 // One movement of an alias. `from` is empty when the alias is new, `to` when it was removed.
 struct AliasMove {

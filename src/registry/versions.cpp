@@ -21,6 +21,8 @@ VersionRow read_version(const db::Rows& rows) {
   row.version.metadata = Json::parse(rows.view(12), nullptr, false);
   row.version.created = from_micros(rows.integer(13));
   row.version.updated = from_micros(rows.integer(14));
+  row.version.storage = rows.text(15);
+  row.version.run_link = rows.text(16);
   return row;
 }
 
@@ -80,13 +82,8 @@ Result<ModelVersion> just_the_version(Result<VersionRow> row) {
   return std::move(row->version);
 }
 
-Result<void> check_spec(const VersionSpec& spec) {
-  if (spec.source.empty()) return invalid_argument("a model version needs a source");
-  // Clients open the source by themselves: nothing that climbs out of what it names.
-  if (spec.source.find("..") != std::string::npos || spec.source.find('\\') != std::string::npos) {
-    return invalid_argument(fmt::format(
-        "Invalid model version source '{}': it must not hold '..' or '\\'", spec.source));
-  }
+Result<void> check_spec(const VersionSpec& spec, std::span<const std::string> allowed_sources) {
+  if (auto checked = check_source(spec, allowed_sources); !checked) return checked;
   if (!spec.digest.empty() && !blob::is_digest(spec.digest)) {
     return invalid_argument(
         fmt::format("digest '{}' is not 64 lower-case hexadecimal characters", spec.digest));
@@ -98,6 +95,29 @@ Result<void> check_spec(const VersionSpec& spec) {
     if (auto checked = check_tag(key, value); !checked) return checked;
   }
   return {};
+}
+
+// What webhooks hear of a new version, as MLflow tells it: a prompt's template stands apart from
+// its tags, and the tags that mark a prompt are left out.
+Json version_news(const std::string& model, std::int64_t number, const VersionSpec& spec) {
+  const auto or_null = [](const std::string& text) {
+    return text.empty() ? Json(nullptr) : Json(text);
+  };
+  Json data = {{"name", model},
+               {"version", std::to_string(number)},
+               {"tags", spec.tags},
+               {"description", or_null(spec.description)}};
+  if (!is_prompt(spec.tags)) {
+    data["source"] = spec.source;
+    data["run_id"] = or_null(spec.run_id);
+    return data;
+  }
+  for (const auto key : {kPromptTag, kPromptTypeTag, kPromptTextTag}) {
+    data["tags"].erase(std::string(key));
+  }
+  const auto text = spec.tags.find(std::string(kPromptTextTag));
+  data["template"] = text == spec.tags.end() ? Json(nullptr) : Json(text->second);
+  return data;
 }
 
 std::string as_stage(std::string_view stage) {
@@ -123,7 +143,7 @@ Result<VersionRow> load_version(db::Connection& connection, const std::string& m
 
 Result<ModelVersion> Registry::create_version(const Context& ctx, const std::string& model,
                                               const VersionSpec& spec) {
-  if (auto checked = check_spec(spec); !checked) return checked.error();
+  if (auto checked = check_spec(spec, impl_->allowed_sources); !checked) return checked.error();
   const std::int64_t now = impl_->now();
   return impl_->db.write([&](db::Transaction& tx) -> Result<ModelVersion> {
     const auto row = load_model(tx, model);
@@ -136,9 +156,9 @@ Result<ModelVersion> Registry::create_version(const Context& ctx, const std::str
       if (!rows->next()) return internal(fmt::format("model '{}' vanished", model));
       number = rows->integer(0);
     }
-    auto inserted =
-        tx.run(sql::insert_version, row->id, number, spec.source, spec.run_id, spec.model_id,
-               spec.digest, spec.description, ctx.principal.name, canonical(spec.metadata), now);
+    auto inserted = tx.run(sql::insert_version, row->id, number, spec.source, spec.run_id,
+                           spec.model_id, spec.digest, spec.description, ctx.principal.name,
+                           canonical(spec.metadata), now, spec.storage, spec.run_link);
     if (!inserted) return inserted.error();
     const std::int64_t id = tx.last_row_id();
     for (const auto& [key, value] : spec.tags) {
@@ -147,6 +167,9 @@ Result<ModelVersion> Registry::create_version(const Context& ctx, const std::str
     auto recorded = impl_->record(tx, ctx, "version.create", version_object(model, number),
                                   {{"run_id", spec.run_id}, {"source", spec.source}}, spec.digest);
     if (!recorded) return recorded.error();
+    auto published = impl_->publish(tx, "model_version", "created", is_prompt(spec.tags),
+                                    version_news(model, number, spec));
+    if (!published) return published.error();
     return just_the_version(load_version(tx, model, number));
   });
 }
@@ -258,7 +281,12 @@ Result<void> Registry::set_version_tag(const std::string& model, std::int64_t nu
     const auto row = load_version(tx, model, number);
     if (!row) return row.error();
     if (auto run = tx.run(sql::upsert_version_tag, row->id, key, value); !run) return run;
-    return tx.run(sql::touch_version, row->id, now);
+    if (auto run = tx.run(sql::touch_version, row->id, now); !run) return run;
+    const auto owner = load_model(tx, model);
+    if (!owner) return owner.error();
+    return impl_->publish(
+        tx, "model_version_tag", "set", is_prompt(owner->model.tags),
+        {{"name", model}, {"version", std::to_string(number)}, {"key", key}, {"value", value}});
   });
 }
 
@@ -269,7 +297,11 @@ Result<void> Registry::delete_version_tag(const std::string& model, std::int64_t
     const auto row = load_version(tx, model, number);
     if (!row) return row.error();
     if (auto run = tx.run(sql::delete_version_tag, row->id, key); !run) return run;
-    return tx.run(sql::touch_version, row->id, now);
+    if (auto run = tx.run(sql::touch_version, row->id, now); !run) return run;
+    const auto owner = load_model(tx, model);
+    if (!owner) return owner.error();
+    return impl_->publish(tx, "model_version_tag", "deleted", is_prompt(owner->model.tags),
+                          {{"name", model}, {"version", std::to_string(number)}, {"key", key}});
   });
 }
 

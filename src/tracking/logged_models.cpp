@@ -50,7 +50,7 @@ ModelRow read_row(const db::Rows& rows) {
   return row;
 }
 
-Result<void> complete(db::Connection& connection, ModelRow& row) {
+Result<void> complete(db::Connection& connection, const Limits& limits, ModelRow& row) {
   auto tags = connection.query(sql::logged_model_tags, row.seq);
   if (!tags) return tags.error();
   while (tags->next()) row.model.tags[tags->text(0)] = tags->text(1);
@@ -58,10 +58,24 @@ Result<void> complete(db::Connection& connection, ModelRow& row) {
   auto params = connection.query(sql::logged_model_params, row.seq);
   if (!params) return params.error();
   while (params->next()) row.model.params.push_back({params->text(0), params->text(1)});
-  return params->status();
+  if (auto status = params->status(); !status) return status;
+  auto metrics = connection.query(sql::logged_model_metrics, row.seq, limits.model_metrics);
+  if (!metrics) return metrics.error();
+  while (metrics->next()) {
+    row.model.metrics.push_back(
+        {.model_id = row.model.id,
+         .run_id = metrics->text(3),
+         .metric = {.key = metrics->text(0),
+                    .value = from_storage(metrics->real(6), metrics->integer(7) != 0),
+                    .timestamp_ms = metrics->integer(1),
+                    .step = metrics->integer(2)},
+         .dataset_name = metrics->text(4),
+         .dataset_digest = metrics->text(5)});
+  }
+  return metrics->status();
 }
 
-Result<ModelRow> load(db::Connection& connection, const std::string& id,
+Result<ModelRow> load(db::Connection& connection, const Limits& limits, const std::string& id,
                       bool also_deleted = false) {
   ModelRow row;
   {
@@ -74,8 +88,16 @@ Result<ModelRow> load(db::Connection& connection, const std::string& id,
       return not_found(fmt::format("Logged model with ID '{}' not found", cut(id, 100)));
     }
   }
-  if (auto completed = complete(connection, row); !completed) return completed.error();
+  if (auto completed = complete(connection, limits, row); !completed) return completed.error();
   return row;
+}
+
+Result<std::int64_t> find_seq(db::Connection& connection, const std::string& id) {
+  auto rows = connection.query(sql::find_logged_model, id);
+  if (!rows) return rows.error();
+  if (rows->next() && rows->is_null(10)) return rows->integer(0);
+  if (auto status = rows->status(); !status) return status.error();
+  return not_found(fmt::format("Logged model with ID '{}' not found", cut(id, 100)));
 }
 
 Result<void> write_params(db::Transaction& tx, const Limits& limits, std::int64_t seq,
@@ -123,13 +145,35 @@ Result<Column> find_column(const Name& name) {
   }
   std::string known;
   for (const auto& column : kColumns) known += fmt::format("{}, ", column.name);
-  return invalid_argument(
-      fmt::format("'{}' cannot be searched: logged models have {}params.<key> and tags.<key>",
-                  name.text(), known));
+  return invalid_argument(fmt::format(
+      "'{}' cannot be searched: logged models have {}metrics.<key>, params.<key> and tags.<key>",
+      name.text(), known));
 }
 
-Result<void> add_condition(SqlText& query, const Comparison& comparison) {
+// " AND (dataset_name = ? … OR …)"; nothing for no dataset.
+void add_datasets(SqlText& query, std::span<const LoggedModelSearch::Dataset> datasets) {
+  std::string_view before = " AND (";
+  for (const auto& [name, digest] : datasets) {
+    query.add(before).add("(dataset_name = ?").bind(std::string_view(name));
+    if (!digest.empty()) query.add(" AND dataset_digest = ?").bind(std::string_view(digest));
+    query.add(")");
+    before = " OR ";
+  }
+  if (!datasets.empty()) query.add(")");
+}
+
+Result<void> add_condition(SqlText& query, const Comparison& comparison,
+                           std::span<const LoggedModelSearch::Dataset> datasets) {
   const auto& scope = comparison.name.scope;
+  if (scope == "metrics") {
+    query.add(" AND m.seq IN (SELECT model FROM logged_model_metrics WHERE key = ?")
+        .bind(std::string_view(comparison.name.key))
+        .add(" AND is_nan = 0 AND ");
+    if (auto added = query.compare_number("value", comparison); !added) return added;
+    add_datasets(query, datasets);
+    query.add(")");
+    return {};
+  }
   if (scope == "tags" || scope == "params") {
     query.add(" AND m.seq IN (SELECT model FROM ")
         .add(scope == "tags" ? "logged_model_tags" : "logged_model_params")
@@ -145,6 +189,40 @@ Result<void> add_condition(SqlText& query, const Comparison& comparison) {
   query.add(" AND ");
   return column->numeric ? query.compare_number(column->column, comparison)
                          : query.compare_text(column->column, comparison);
+}
+
+// One ORDER BY term and the comma after it. A model without the metric, or with NaN, has NULL
+// there, and comes last in either direction.
+Result<void> add_order(SqlText& query, const LoggedModelSearch::Order& order) {
+  const std::string_view direction = order.descending ? " DESC, " : ", ";
+  const auto dot = order.field.find('.');
+  if (dot == std::string::npos) {
+    const auto column = find_column({.scope = {}, .key = order.field});
+    if (!column) return column.error();
+    query.add(column->column).add(direction);
+    return {};
+  }
+  if (order.field.substr(0, dot) != "metrics") {
+    return invalid_argument(fmt::format(
+        "logged models are not ordered by '{}': an attribute or metrics.<key> is wanted",
+        cut(order.field, 100)));
+  }
+  const std::string key = order.field.substr(dot + 1);
+  const auto add_value = [&] {
+    query
+        .add(
+            "(SELECT CASE WHEN is_nan = 0 THEN value END FROM logged_model_metrics WHERE model = "
+            "m.seq AND key = ?")
+        .bind(std::string_view(key));
+    if (!order.dataset.name.empty()) add_datasets(query, {&order.dataset, 1});
+    query.add(" ORDER BY timestamp_ms DESC, step DESC, run_id LIMIT 1)");
+  };
+  query.add("CASE WHEN ");
+  add_value();
+  query.add(" IS NULL THEN 1 ELSE 0 END, ");
+  add_value();
+  query.add(direction);
+  return {};
 }
 
 }  // namespace
@@ -174,7 +252,7 @@ Result<LoggedModel> Tracking::create_logged_model(const LoggedModelSpec& spec) {
     const std::int64_t seq = tx.last_row_id();
     if (auto put = write_params(tx, impl_->limits, seq, spec.params); !put) return put.error();
     if (auto put = write_tags(tx, impl_->limits, seq, spec.tags); !put) return put.error();
-    auto row = load(tx, id);
+    auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     return std::move(row->model);
   });
@@ -182,7 +260,7 @@ Result<LoggedModel> Tracking::create_logged_model(const LoggedModelSpec& spec) {
 
 Result<LoggedModel> Tracking::logged_model(const std::string& id, bool also_deleted) const {
   return impl_->db.read([&](db::Connection& c) -> Result<LoggedModel> {
-    auto row = load(c, id, also_deleted);
+    auto row = load(c, impl_->limits, id, also_deleted);
     if (!row) return row.error();
     return std::move(row->model);
   });
@@ -191,7 +269,7 @@ Result<LoggedModel> Tracking::logged_model(const std::string& id, bool also_dele
 Result<LoggedModel> Tracking::finalize_logged_model(const std::string& id, ModelStatus status) {
   const std::int64_t now = impl_->now_ms();
   return impl_->db.write([&](db::Transaction& tx) -> Result<LoggedModel> {
-    auto row = load(tx, id);
+    auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     auto set = tx.run(sql::set_logged_model_status, row->seq, stored(status), now);
     if (!set) return set.error();
@@ -204,7 +282,7 @@ Result<LoggedModel> Tracking::finalize_logged_model(const std::string& id, Model
 Result<void> Tracking::delete_logged_model(const std::string& id) {
   const std::int64_t now = impl_->now_ms();
   return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
-    const auto row = load(tx, id);
+    const auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     return tx.run(sql::set_logged_model_deleted, row->seq, now);
   });
@@ -212,10 +290,10 @@ Result<void> Tracking::delete_logged_model(const std::string& id) {
 
 Result<LoggedModel> Tracking::set_logged_model_tags(const std::string& id, const Tags& tags) {
   return impl_->db.write([&](db::Transaction& tx) -> Result<LoggedModel> {
-    auto row = load(tx, id);
+    auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     if (auto put = write_tags(tx, impl_->limits, row->seq, tags); !put) return put.error();
-    row = load(tx, id);
+    row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     return std::move(row->model);
   });
@@ -223,7 +301,7 @@ Result<LoggedModel> Tracking::set_logged_model_tags(const std::string& id, const
 
 Result<void> Tracking::delete_logged_model_tag(const std::string& id, const std::string& key) {
   return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
-    const auto row = load(tx, id);
+    const auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     if (auto deleted = tx.run(sql::delete_logged_model_tag, row->seq, key); !deleted) {
       return deleted;
@@ -236,9 +314,37 @@ Result<void> Tracking::delete_logged_model_tag(const std::string& id, const std:
 Result<void> Tracking::log_logged_model_params(const std::string& id,
                                                std::span<const Param> params) {
   return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
-    const auto row = load(tx, id);
+    const auto row = load(tx, impl_->limits, id);
     if (!row) return row.error();
     return write_params(tx, impl_->limits, row->seq, params);
+  });
+}
+
+Result<void> write_model_metrics(db::Transaction& tx, const Limits& limits, const RunId& run,
+                                 std::span<const ModelMetric> metrics) {
+  std::map<std::string, std::int64_t> models;
+  for (const auto& [model_id, run_id, metric, dataset_name, dataset_digest] : metrics) {
+    auto known = models.find(model_id);
+    if (known == models.end()) {
+      const auto seq = find_seq(tx, model_id);
+      if (!seq) return seq.error();
+      known = models.emplace(model_id, *seq).first;
+    }
+    auto checked = check_key("metric", metric.key, limits.key_characters);
+    if (!checked) return checked;
+    const bool is_nan = std::isnan(metric.value);
+    auto put = tx.run(sql::insert_logged_model_metric, known->second, metric.key,
+                      metric.timestamp_ms, metric.step, run.value, dataset_name, dataset_digest,
+                      is_nan ? 0.0 : storable(metric.value), is_nan);
+    if (!put) return put;
+  }
+  return {};
+}
+
+Result<void> Tracking::log_model_metrics(const RunId& run, std::span<const ModelMetric> metrics) {
+  return impl_->db.write([&](db::Transaction& tx) -> Result<void> {
+    if (const auto found = find_active_run(tx, run); !found) return found.error();
+    return write_model_metrics(tx, impl_->limits, run, metrics);
   });
 }
 
@@ -257,19 +363,29 @@ Result<Page<LoggedModel>> Tracking::search_logged_models(const LoggedModelSearch
           "updated_ms, deleted_ms FROM logged_models m WHERE m.deleted_ms IS NULL AND "
           "m.experiment_id IN (SELECT value FROM json_each(?))")
       .bind(std::string_view(list));
+  for (const auto& [name, digest] : search.datasets) {
+    if (name.empty()) return invalid_argument("each of `datasets` needs a dataset_name");
+    identity += fmt::format("|{}@{}", name, digest);
+  }
   const auto filter = parse_filter(search.filter);
   if (!filter) return filter.error();
   for (const auto& comparison : *filter) {
-    if (auto added = add_condition(query, comparison); !added) return added.error();
+    if (auto added = add_condition(query, comparison, search.datasets); !added) {
+      return added.error();
+    }
+  }
+  const bool on_metrics =
+      std::ranges::any_of(*filter, [](const auto& c) { return c.name.scope == "metrics"; });
+  if (!search.datasets.empty() && !on_metrics) {
+    query.add(" AND m.seq IN (SELECT model FROM logged_model_metrics WHERE 1 = 1");
+    add_datasets(query, search.datasets);
+    query.add(")");
   }
   query.add(" ORDER BY ");
-  for (const auto& text : search.order_by) {
-    identity += "|" + text;
-    const auto order = parse_order(text);
-    if (!order) return order.error();
-    const auto column = find_column(order->name);
-    if (!column) return column.error();
-    query.add(column->column).add(order->descending ? " DESC, " : ", ");
+  for (const auto& order : search.order_by) {
+    identity += fmt::format("|{} {} {}@{}", order.field, order.descending, order.dataset.name,
+                            order.dataset.digest);
+    if (auto added = add_order(query, order); !added) return added.error();
   }
   const auto offset = read_page_token(search.page, identity);
   if (!offset) return offset.error();
@@ -289,7 +405,7 @@ Result<Page<LoggedModel>> Tracking::search_logged_models(const LoggedModelSearch
       page.next_page = make_page_token(*offset + search.max_results, identity);
     }
     for (auto& row : found) {
-      if (auto completed = complete(c, row); !completed) return completed.error();
+      if (auto completed = complete(c, impl_->limits, row); !completed) return completed.error();
       page.items.push_back(std::move(row.model));
     }
     return page;

@@ -103,6 +103,15 @@ struct Run {
 
 enum class ModelStatus { pending, ready, failed };
 
+// A metric point of a run that says which logged model reached it, and on which dataset.
+struct ModelMetric {
+  std::string model_id;
+  std::string run_id;
+  Metric metric;
+  std::string dataset_name;  // empty: none
+  std::string dataset_digest;
+};
+
 // A model as MLflow 3 logs it: made by a run, with files of its own. The registry's versions may
 // name one.
 struct LoggedModel {
@@ -116,7 +125,8 @@ struct LoggedModel {
   std::int64_t created_ms = 0;
   std::int64_t updated_ms = 0;
   bool deleted = false;
-  std::vector<Param> params;  // by key
+  std::vector<Param> params;         // by key
+  std::vector<ModelMetric> metrics;  // newest first, at most Limits::model_metrics
   Tags tags;
 };
 

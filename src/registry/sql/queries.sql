@@ -40,33 +40,33 @@ SELECT next_version - 1 FROM registered_models WHERE id = ?
 
 -- name: insert_version
 INSERT INTO model_versions(model_id, number, source, run_id, logged_model_id, digest, description, status, stage, user,
-  metadata, created, updated)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'READY', 'None', ?8, ?9, ?10, ?10)
+  metadata, created, updated, storage, run_link)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'READY', 'None', ?8, ?9, ?10, ?10, ?11, ?12)
 
 -- name: find_version
 SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
-  v.user, v.metadata, v.created, v.updated
+  v.user, v.metadata, v.created, v.updated, v.storage, v.run_link
 FROM model_versions v JOIN registered_models m ON m.id = v.model_id WHERE m.name = ? AND v.number = ?
 
 -- name: find_by_alias
 SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
-  v.user, v.metadata, v.created, v.updated
+  v.user, v.metadata, v.created, v.updated, v.storage, v.run_link
 FROM registered_models m JOIN model_aliases a ON a.model_id = m.id
 JOIN model_versions v ON v.model_id = m.id AND v.number = a.number WHERE m.name = ? AND a.alias = ?
 
 -- name: find_latest
 SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
-  v.user, v.metadata, v.created, v.updated
+  v.user, v.metadata, v.created, v.updated, v.storage, v.run_link
 FROM registered_models m JOIN model_versions v ON v.model_id = m.id WHERE m.name = ? ORDER BY v.number DESC LIMIT 1
 
 -- name: versions_of_model
 SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
-  v.user, v.metadata, v.created, v.updated
+  v.user, v.metadata, v.created, v.updated, v.storage, v.run_link
 FROM registered_models m JOIN model_versions v ON v.model_id = m.id WHERE m.name = ? ORDER BY v.number DESC
 
 -- name: latest_by_stage
 SELECT v.id, m.id, m.name, v.number, v.source, v.run_id, v.logged_model_id, v.digest, v.description, v.status, v.stage,
-  v.user, v.metadata, v.created, v.updated
+  v.user, v.metadata, v.created, v.updated, v.storage, v.run_link
 FROM registered_models m JOIN model_versions v ON v.model_id = m.id
 WHERE m.name = ? AND v.number = (SELECT max(number) FROM model_versions WHERE model_id = m.id AND stage = v.stage)
 ORDER BY v.number DESC
@@ -121,9 +121,23 @@ WHERE m.name = ? AND h.alias = ? ORDER BY h.seq
 SELECT h.to_number FROM model_alias_moves h JOIN registered_models m ON m.id = h.model_id
 WHERE m.name = ? AND h.alias = ? AND h.at <= ? ORDER BY h.at DESC, h.seq DESC LIMIT 1
 
+-- name: aliases_at
+SELECT h.alias, h.from_number, h.to_number, h.at, h.actor, h.reason
+FROM model_alias_moves h JOIN registered_models m ON m.id = h.model_id
+WHERE m.name = ?1 AND h.at <= ?2 AND h.to_number IS NOT NULL AND NOT EXISTS (
+  SELECT 1 FROM model_alias_moves n WHERE n.model_id = h.model_id AND n.alias = h.alias AND n.at <= ?2
+    AND (n.at > h.at OR (n.at = h.at AND n.seq > h.seq)))
+ORDER BY h.alias
+
 -- name: insert_gate
 INSERT INTO model_gates(model_id, number, passed, decision, at, actor) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: gates
 SELECT g.passed, g.decision, g.at, g.actor FROM model_gates g JOIN registered_models m ON m.id = g.model_id
 WHERE m.name = ? AND g.number = ? ORDER BY g.seq
+
+-- name: raise_next_version
+UPDATE registered_models SET next_version = ?2 WHERE id = ?1 AND next_version < ?2
+
+-- name: intake_version
+UPDATE model_versions SET description = ?2, status = ?3, stage = ?4, updated = ?5 WHERE id = ?1
