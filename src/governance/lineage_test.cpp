@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::governance {
@@ -13,7 +14,8 @@ using test::ok;
 struct LineageTest : ::testing::Test {
   test::Scratch scratch;
   ManualClock clock{test::kNoon2013};
-  std::unique_ptr<db::Database> db = std::move(*db::Database::open(scratch / "test.db", {}));
+  std::unique_ptr<db::Database> db =
+      std::move(*db::Database::open(test::database_at(scratch / "test.db"), {}));
   std::unique_ptr<Lineage> lineage = std::move(*Lineage::open(*db, clock));
   Node file{NodeType::file, "aa11", {{"path", "flights.csv"}, {"size", 12}}};
   Node dataset{NodeType::dataset, "flights@0123456789abcdef"};
