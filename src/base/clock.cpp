@@ -143,6 +143,7 @@ Result<Duration> parse_duration(std::string_view text) {
            (std::isdigit(static_cast<unsigned char>(rest[used])) != 0 || rest[used] == '.'))
       ++used;
     double count = 0;
+    // NOLINTNEXTLINE(bugprone-suspicious-stringview-data-usage): it gets the end, too
     const auto [end, problem] = std::from_chars(rest.data(), rest.data() + used, count);
     if (used == 0 || problem != std::errc{} || end != rest.data() + used) break;
     std::size_t letters = 0;

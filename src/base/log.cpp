@@ -12,10 +12,10 @@
 namespace slipway::log {
 namespace {
 
-std::atomic<Level> g_level{
-    Level::info};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
-std::atomic<bool> g_text{
-    false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): set once at start
+// Set once at start. NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables)
+std::atomic<Level> g_level{Level::info};
+std::atomic<bool> g_text{false};
+// NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables)
 
 spdlog::logger& sink() {
   static spdlog::logger logger = [] {

@@ -310,7 +310,7 @@ Json SpecReader::json(std::string_view key) {
 
 std::string SpecReader::one_of(std::string_view key, const std::vector<std::string>& allowed,
                                std::string otherwise) {
-  const std::string word = text(key, otherwise);
+  std::string word = text(key, otherwise);
   if (word == otherwise || std::find(allowed.begin(), allowed.end(), word) != allowed.end())
     return word;
   std::string list;

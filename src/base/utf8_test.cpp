@@ -10,8 +10,8 @@ namespace {
 TEST(Utf8, KnowsWhatIsWellFormed) {
   for (const std::string_view text : {"", "plain", "exactly8", "gr\xC3\xBC\xC3\x9F", "\xE2\x82\xAC",
                                       "\xF0\x9F\x9B\xA0", "\xED\x9F\xBF", "\xF4\x8F\xBF\xBF",
-                                      "12345678\xC3\xA9"
-                                      "12345678"}) {
+                                      ("12345678\xC3\xA9"
+                                       "12345678")}) {
     EXPECT_TRUE(is_utf8(text)) << text;
   }
   for (const std::string_view text :

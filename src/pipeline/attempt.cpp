@@ -145,15 +145,15 @@ void Execution::record_end(std::size_t index, StepReport report, const Decision&
         if (const auto updated = records::update_step(tx, run_.id, index, *shared); !updated)
           return updated;
         if (keep) {
-          const auto put = records::put_result(tx, {.key = shared->key,
-                                                    .inputs = decision.inputs,
-                                                    .outputs = shared->outputs,
-                                                    .artifacts = shared->artifacts,
-                                                    .passed = shared->passed,
-                                                    .summary = shared->summary,
-                                                    .run_id = run_.id,
-                                                    .created = *shared->ended,
-                                                    .duration = shared->duration});
+          auto put = records::put_result(tx, {.key = shared->key,
+                                              .inputs = decision.inputs,
+                                              .outputs = shared->outputs,
+                                              .artifacts = shared->artifacts,
+                                              .passed = shared->passed,
+                                              .summary = shared->summary,
+                                              .run_id = run_.id,
+                                              .created = *shared->ended,
+                                              .duration = shared->duration});
           if (!put) return put;
           const auto last = records::put_last(tx, run_.pipeline, shared->name, shared->key);
           if (!last) return last;
@@ -171,16 +171,15 @@ void Execution::record_end(std::size_t index, StepReport report, const Decision&
         return fault::point("step.before_commit");
       },
       [this, index, shared](const Result<void>& written) {
-        Result<void> done = written;
-        if (done) {
+        if (written) {
           if (const auto point = fault::point("step.after_commit_before_event"); !point) {
             log::warn("fault injected after a commit", {{"error", point.error().message}});
           }
         } else {
           shared->state = StepState::failed;
-          shared->error = "its result could not be recorded: " + done.error().message;
+          shared->error = "its result could not be recorded: " + written.error().message;
         }
-        send({.index = index, .report = std::move(*shared), .unrecorded = !done});
+        send({.index = index, .report = std::move(*shared), .unrecorded = !written});
       });
 }
 

@@ -7,7 +7,8 @@
 #include "base/hash.h"
 #include "pipeline/process_internal.h"
 
-extern char** environ;  // NOLINT(readability-identifier-naming): POSIX's
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): POSIX's
+extern char** environ;
 
 namespace slipway::pipeline {
 namespace {

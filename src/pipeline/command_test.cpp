@@ -183,8 +183,8 @@ TEST_F(CommandTest, LeavesNothingBehindWhenItEndsWell) {
 }
 
 TEST_F(CommandTest, KeepsEnvironmentValuesOutOfTheDatabase) {
-  ::setenv("SLIPWAY_TEST_TOKEN", "s3cr3t-value",
-           1);  // NOLINT(concurrency-mt-unsafe): no other thread reads it
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread reads it
+  ::setenv("SLIPWAY_TEST_TOKEN", "s3cr3t-value", 1);
   const std::string steps =
       "  a:\n    command: test \"$TOKEN\" = s3cr3t-value\n    env: {TOKEN: "
       "\"${env.SLIPWAY_TEST_TOKEN}\"}\n";

@@ -71,7 +71,7 @@ TEST_F(EngineTest, UsesEarlierResultsWhenNothingChanged) {
 }
 
 TEST_F(EngineTest, RunsAgainExactlyWhatAChangeReachesAndSaysWhy) {
-  const auto file = scratch_.file("work/in.csv", "1");
+  scratch_.file("work/in.csv", "1");
   const std::string text = R"(
 name: p
 params: {trees: 5, other: 1}
@@ -198,11 +198,11 @@ TEST_F(EngineTest, CancelsRunningAndWaitingSteps) {
   std::stop_source stop;
   ctx_.stop = stop.get_token();
   struct Stopper final : Observer {
-    explicit Stopper(std::stop_source& source) : source_(source) {}
+    explicit Stopper(std::stop_source& its_source) : source(its_source) {}
     void step_started(const StepReport& step) override {
-      if (step.name == "b") source_.request_stop();
+      if (step.name == "b") source.request_stop();
     }
-    std::stop_source& source_;
+    std::stop_source& source;
   } stopper(stop);
   const auto report =
       run("name: p\nsteps:\n  a: {probe: {}}\n  b: {probe: {waits: true}, needs: a, retries: 3}\n  "
@@ -352,8 +352,8 @@ TEST(EngineChild, DISABLED_Runs) {
 // Every named point of a step's life, at its first three passages: what was committed is not done
 // again, all else is, and each finished step has exactly one entry in the audit log.
 TEST(EngineResume, LosesAndRepeatsNothingAtAnyCrashPoint) {
-  ::setenv("SLIPWAY_FAULT", "step.claimed",
-           1);  // NOLINT(concurrency-mt-unsafe): no other thread reads it
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread reads it
+  ::setenv("SLIPWAY_FAULT", "step.claimed", 1);
   const bool has_points = fault::check_environment().has_value();
   ::unsetenv("SLIPWAY_FAULT");  // NOLINT(concurrency-mt-unsafe)
   if (!has_points) GTEST_SKIP() << "this build has no fault points";
@@ -372,8 +372,8 @@ TEST(EngineResume, LosesAndRepeatsNothingAtAnyCrashPoint) {
       const pid_t child = ::fork();
       if (child == 0) {
         // A program of its own: a process reads SLIPWAY_FAULT once.
-        ::setenv("SLIPWAY_FAULT", fmt::format("{}:{}:kill", point, hit).c_str(),
-                 1);                                               // NOLINT(concurrency-mt-unsafe)
+        // NOLINTNEXTLINE(concurrency-mt-unsafe)
+        ::setenv("SLIPWAY_FAULT", fmt::format("{}:{}:kill", point, hit).c_str(), 1);
         ::setenv("SLIPWAY_TEST_HOME", scratch.path().c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
         ::execl("/proc/self/exe", "pipeline_test", "--gtest_filter=EngineChild.*",
                 "--gtest_also_run_disabled_tests", nullptr);
@@ -421,9 +421,9 @@ TEST_F(EngineTest, FailsTheStepWhoseRecordCannotBeWritten) {
 
 TEST_F(EngineTest, LeavesRunsAloneWhoseProcessLives) {
   struct Recoverer final : Observer {
-    explicit Recoverer(Engine& engine) : engine_(engine) {}
-    void step_started(const StepReport&) override { found = engine_.recover({}).value_or(-1); }
-    Engine& engine_;
+    explicit Recoverer(Engine& its_engine) : engine(its_engine) {}
+    void step_started(const StepReport&) override { found = engine.recover({}).value_or(-1); }
+    Engine& engine;
     int found = -1;
   } recoverer(*home_.engine);
   run("name: p\nsteps:\n  a: {probe: {}}\n", {}, {}, &recoverer);

@@ -164,9 +164,9 @@ Result<std::vector<T>> read_all(Result<db::Rows> rows, Result<T> (*read)(const d
 }  // namespace
 
 Result<void> insert_run(db::Transaction& tx, const RunReport& run, std::string_view spec_digest) {
-  const auto inserted = tx.run(sql::insert_run, run.id, run.pipeline, run.file.string(),
-                               spec_digest, canonical(run.params), to_string(run.state), run.actor,
-                               run.reason, to_micros(run.started), run.job);
+  auto inserted = tx.run(sql::insert_run, run.id, run.pipeline, run.file.string(), spec_digest,
+                         canonical(run.params), to_string(run.state), run.actor, run.reason,
+                         to_micros(run.started), run.job);
   if (!inserted) return inserted;
   for (std::size_t i = 0; i < run.steps.size(); ++i) {
     const auto step = tx.run(sql::insert_step, run.id, i, run.steps[i].name, run.steps[i].kind);

@@ -213,8 +213,8 @@ class SpecParser {
           "is recorded and decides the cache",
           reference.text, reference.text));
     }
-    if (std::getenv(reference.name.c_str()) ==
-        nullptr) {  // NOLINT(concurrency-mt-unsafe): nobody sets it
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody sets it
+    if (std::getenv(reference.name.c_str()) == nullptr) {
       return failed_precondition(
           fmt::format("the environment variable {} is not set", reference.name));
     }

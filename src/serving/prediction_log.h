@@ -56,11 +56,11 @@ struct Prediction {
 };
 
 struct PredictionLogOptions {
-  bool durable = true;                         // fdatasync before an append is acknowledged
-  std::int64_t seal_rows = 65'536;             // a write-ahead file is sealed at so many rows
-  std::int64_t seal_bytes = 64 * 1024 * 1024;  // or so many bytes
-  std::int64_t max_queued_bytes =
-      64 * 1024 * 1024;    // of appends the disk has not taken yet: more are refused
+  bool durable = true;                               // fdatasync before an append is acknowledged
+  std::int64_t seal_rows = 65'536;                   // a write-ahead file is sealed at so many rows
+  std::int64_t seal_bytes = std::int64_t{64} << 20;  // or so many bytes
+  std::int64_t max_queued_bytes = std::int64_t{64}
+                                  << 20;  // of appends the disk has not taken yet: more are refused
   bool read_only = false;  // beside another process that writes; sees what it had written at open
 };
 

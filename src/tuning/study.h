@@ -84,8 +84,7 @@ class Study {
   const Trial* best() const;
 
  private:
-  Study(Space space, StudySettings settings)
-      : space_(std::move(space)), settings_(std::move(settings)) {}
+  Study(Space space, StudySettings settings) : space_(std::move(space)), settings_(settings) {}
   Result<Trial*> running(std::int64_t number);
   std::vector<double> suggest(std::int64_t number) const;
   bool should_prune(const Trial& trial) const;

@@ -12,6 +12,7 @@
 #include "audit/audit.h"
 #include "pipeline/command.h"
 #include "pipeline/engine.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::test {
@@ -87,16 +88,16 @@ class ProbeKind final : public pipeline::StepKind {
 
  private:
   struct AtOnce {
-    explicit AtOnce(const ProbeKind& kind) : kind_(kind) {
-      const int now = ++kind_.at_once_;
-      int most = kind_.most_at_once;
-      while (now > most && !kind_.most_at_once.compare_exchange_weak(most, now)) {
+    explicit AtOnce(const ProbeKind& its_kind) : kind(its_kind) {
+      const int now = ++kind.at_once_;
+      int most = kind.most_at_once;
+      while (now > most && !kind.most_at_once.compare_exchange_weak(most, now)) {
       }
     }
     AtOnce(const AtOnce&) = delete;
     AtOnce& operator=(const AtOnce&) = delete;
-    ~AtOnce() { --kind_.at_once_; }
-    const ProbeKind& kind_;
+    ~AtOnce() { --kind.at_once_; }
+    const ProbeKind& kind;
   };
   mutable std::atomic<int> at_once_{0};
 };
@@ -126,7 +127,8 @@ class PipelineHome {
   Result<void> open(const std::filesystem::path& home, const Clock& clock, bool durable) {
     folder = home / "work";
     if (auto made = make_dirs(folder); !made) return made;
-    auto database = db::Database::open(home / "slipway.db", {.durable = durable});
+    auto database =
+        db::Database::open(test::database_at(home / "slipway.db"), {.durable = durable});
     if (!database) return database.error();
     db = std::move(*database);
     auto store = blob::Store::open(home / "blobs");
