@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cli/command_internal.h"
+#include "db/postgres_url.h"
 
 namespace slipway::cli {
 namespace {
@@ -44,6 +45,22 @@ void wait_passively(int argc, char** argv) {
   const bool trains = std::any_of(argv + 1, argv + argc,
                                   [](const char* word) { return std::string_view(word) == "run"; });
   if (trains) execv("/proc/self/exe", argv);  // comes back only when it cannot
+}
+
+// Every user of a machine can read the command lines of all.
+Result<void> refuse_passwords(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    std::string_view word = argv[i];
+    if (const auto at = word.find("postgres"); at != std::string_view::npos) word.remove_prefix(at);
+    if (!db::is_postgres_url(word)) continue;
+    const auto url = db::parse_postgres_url(std::string(word));
+    if (!url || url->password.empty()) continue;
+    return invalid_argument(
+        "the command line shows the database's password to every user of this machine: set "
+        "SLIPWAY_DATABASE to the URL instead, or leave the password out and set PGPASSWORD, or name "
+        "a file with ?passfile=");
+  }
+  return {};
 }
 
 std::string painted(const std::string& text, const char* colour) {
@@ -141,6 +158,10 @@ int main(int argc, char** argv) {
   app.add_option("--home", globals.home, "Folder that holds everything slipway stores")
       ->envname("SLIPWAY_HOME")
       ->capture_default_str();
+  app.add_option("--database", globals.database,
+                 "PostgreSQL database for the metadata, postgresql://USER@HOST/NAME; the home "
+                 "remembers it. Its password: PGPASSWORD, or passfile= in the URL")
+      ->envname("SLIPWAY_DATABASE");
   app.fallthrough();
   add_run(app, globals);
   add_pipelines(app, globals);
@@ -151,8 +172,14 @@ int main(int argc, char** argv) {
   add_replay(app, globals);
   add_performance(app, globals);
   add_govern(app, globals);
+  add_access(app, globals);
+  add_webhooks(app, globals);
+  add_moving(app, globals);
+  add_gc(app, globals);
+  add_database(app, globals);
   add_doctor(app, globals);
   add_completion(app, globals);
+  if (auto safe = refuse_passwords(argc, argv); !safe) return fail(safe.error());
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& problem) {

@@ -17,6 +17,7 @@ inline constexpr int kExitNo = 7;
 
 struct Globals {
   std::string home = ".slipway";
+  std::string database;  // --database: a URL, or empty for what the home says
   bool json = false;
   int exit_code = 0;
 };
@@ -59,6 +60,11 @@ void add_predict(CLI::App& app, Globals& globals);
 void add_replay(CLI::App& app, Globals& globals);
 void add_performance(CLI::App& app, Globals& globals);
 void add_govern(CLI::App& app, Globals& globals);
+void add_access(CLI::App& app, Globals& globals);
+void add_webhooks(CLI::App& app, Globals& globals);
+void add_moving(CLI::App& app, Globals& globals);
+void add_gc(CLI::App& app, Globals& globals);
+void add_database(CLI::App& app, Globals& globals);
 void add_doctor(CLI::App& app, Globals& globals);
 // Prints a script for the shell; reads the commands from app itself.
 void add_completion(CLI::App& app, Globals& globals);
@@ -66,7 +72,9 @@ void add_completion(CLI::App& app, Globals& globals);
 // Runs body with the opened home; prints its error.
 template <class Body>
 int with_home(const Globals& globals, const HomeOptions& options, Body&& body) {
-  auto home = Home::open(globals.home, options);
+  HomeOptions with_database = options;
+  with_database.database = globals.database;
+  auto home = Home::open(globals.home, with_database);
   if (!home) return fail(home.error());
   const int code = body(**home);
   return code;

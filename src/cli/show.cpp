@@ -1,6 +1,7 @@
 // `ls` and `show` of runs, models, deployments and alerts.
 #include <iostream>
 
+#include "api/registry_api.h"
 #include "api/slipway_api.h"
 #include "cli/command_internal.h"
 
@@ -64,6 +65,22 @@ Json to_json(const registry::ModelVersion& version) {
           {"created", format_time(version.created)},
           {"tags", version.tags},
           {"metadata", version.metadata}};
+}
+
+int show_aliases_at(const Globals& globals, Home& home, const std::string& model,
+                    const std::string& text) {
+  const auto time = parse_time(text);
+  if (!time) return fail(time.error());
+  const auto moves = home.registry().aliases_at(model, *time);
+  if (!moves) return fail(moves.error());
+  TextTable table({"ALIAS", "VERSION", "SINCE", "BY", "REASON"});
+  Json all = Json::array();
+  for (const auto& move : *moves) {
+    table.add({move.alias, std::to_string(move.to.value_or(0)), short_time(move.at), move.actor,
+               move.reason});
+    all.push_back(api::to_json(move));
+  }
+  return print(globals, table, all);
 }
 
 int list_models(const Globals& globals, Home& home) {
@@ -202,7 +219,7 @@ CLI::App* leaf(CLI::App* parent, Globals& globals, const char* name, const char*
 
 void add_show(CLI::App& app, Globals& globals) {
   struct Flags {
-    std::string name, experiment, filter;
+    std::string name, experiment, filter, time;
     int limit = 50;
     bool firing = false;
   };
@@ -242,6 +259,13 @@ void add_show(CLI::App& app, Globals& globals) {
       ->add_option("model", flags->name,
                    "MODEL (its champion, else its newest version), MODEL/VERSION or MODEL@ALIAS")
       ->required();
+
+  CLI::App* at = leaf(models, globals, "at", "Which versions a model's aliases pointed at then",
+                      "models at late 2026-03-01T12:00:00Z", [flags, &globals](Home& home) {
+                        return show_aliases_at(globals, home, flags->name, flags->time);
+                      });
+  at->add_option("model", flags->name, "Its name")->required();
+  at->add_option("time", flags->time, "RFC 3339, or a date; without a zone, UTC")->required();
 
   CLI::App* deployments = noun(app, "deployments", "What is served");
   leaf(deployments, globals, "ls", "List them", "deployments ls",
