@@ -1,7 +1,7 @@
 // MLflow's artifact proxy: a tree of files under …/mlflow-artifacts/artifacts/, whose bytes are in
-// the blob store.
-#include "api/mlflow_internal.h"
-#include "blob/store.h"
+// the blob store. Files of any size pass through in pieces.
+#include "api/artifact_files_internal.h"
+#include "blob/stream.h"
 
 namespace slipway::api::mlflow {
 namespace {
@@ -13,27 +13,66 @@ using server::Response;
 Response download(Services& services, const Request& request) {
   const auto file = services.tracking.file(std::string(request.param("path")));
   if (!file) return mlflow_error(file.error());
-  auto bytes = services.store.read(file->sha256);
-  if (!bytes) return mlflow_error(bytes.error());
-  // Uploaded by anyone: to be kept, never to be shown as a page of this site.
-  return {.status = 200,
-          .content_type = "application/octet-stream",
-          .body = *std::move(bytes),
-          .headers = {{"x-content-type-options", "nosniff"},
-                      {"content-disposition", "attachment"},
-                      {"etag", fmt::format("\"{}\"", file->sha256)}}};
+  return send_file(services, request, *file);
 }
 
-Response upload(Services& services, const Request& request) {
-  const std::string path(request.param("path"));
-  if (auto checked = tracking::check_artifact_path(path); !checked) {
-    return mlflow_error(checked.error());
+// One file on its way into the store. It gets its path when all of it is there, durably.
+class FileUpload final : public server::Upload {
+ public:
+  FileUpload(std::shared_ptr<Services> services, std::string path, std::string digest,
+             std::unique_ptr<blob::Writer> writer)
+      : services_(std::move(services)),
+        path_(std::move(path)),
+        digest_(std::move(digest)),
+        writer_(std::move(writer)) {}
+
+  std::optional<Response> write(std::string_view bytes) override {
+    const auto put = writer_->append(bytes);
+    if (put) return std::nullopt;
+    writer_.reset();  // gives the disk back what was written
+    return mlflow_error(put.error());
   }
-  const auto blob = services.store.put_bytes(request.body);
-  if (!blob) return mlflow_error(blob.error());
-  const auto put = services.tracking.put_file(path, *blob);
-  if (!put) return mlflow_error(put.error());
-  return server::json_text(200, "{}");
+
+  Response finish() override {
+    const bool empty = writer_->size() == 0;
+    const auto ref = writer_->commit(digest_);
+    if (!ref && empty && ref.error().code == Code::invalid_argument) {
+      return mlflow_error(not_found(
+          fmt::format("there are no bytes with the SHA-256 {} here yet: send them", digest_)));
+    }
+    if (!ref) return mlflow_error(ref.error());
+    const auto put = services_->tracking.put_file(path_, *ref);
+    if (!put) return mlflow_error(put.error());
+    return stored_answer(*ref);
+  }
+
+ private:
+  const std::shared_ptr<Services> services_;
+  const std::string path_;
+  const std::string digest_;  // the caller's, or empty
+  std::unique_ptr<blob::Writer> writer_;
+};
+
+// When the caller says the SHA-256 and the bytes are here already, they need not be sent: with
+// "Expect: 100-continue" or an empty body this is the whole upload.
+std::variant<std::unique_ptr<server::Upload>, Response> upload(
+    const std::shared_ptr<Services>& services, const Request& request) {
+  auto path = tracking::check_artifact_path(request.param("path"));
+  if (!path) return mlflow_error(path.error());
+  auto digest = said_digest(request);
+  if (!digest) return mlflow_error(digest.error());
+  if (!digest->empty()) {
+    const auto known = blob::keep(services->store, *digest);
+    if (known) {
+      const auto put = services->tracking.put_file(*path, *known);
+      return put ? stored_answer(*known) : mlflow_error(put.error());
+    }
+  }
+  if (auto room = room_for(services->store, request); !room) return mlflow_error(room.error());
+  auto writer = blob::Writer::open(services->store);
+  if (!writer) return mlflow_error(writer.error());
+  return std::make_unique<FileUpload>(services, std::move(*path), std::move(*digest),
+                                      std::move(*writer));
 }
 
 Response remove(Services& services, const Request& request) {
@@ -55,14 +94,10 @@ Response list(Services& services, const Request& request) {
   return server::json_text(200, Json{{"files", std::move(list)}}.dump());
 }
 
-// The client then sends the file in one piece.
-Response no_multipart(Services&, const Request&) {
-  return mlflow_error(unimplemented("files are uploaded and downloaded in one piece"));
-}
-
 }  // namespace
 
-void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services) {
+void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services,
+                         const MlflowExtras& extras) {
   using Answer = Response (*)(Services&, const Request&);
   struct Route {
     std::string_view method;
@@ -73,13 +108,9 @@ void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>
   static constexpr Route kRoutes[] = {
       {"GET", "artifacts", Access::read, list},
       {"GET", "artifacts/{path*}", Access::read, download},
-      {"PUT", "artifacts/{path*}", Access::edit, upload},
       {"DELETE", "artifacts/{path*}", Access::edit, remove},
-      {"POST", "mpu/{path*}", Access::edit, no_multipart},
-      {"GET", "presigned/{path*}", Access::read, no_multipart},
   };
-  for (const std::string_view prefix :
-       {"/api/2.0/mlflow-artifacts/", "/ajax-api/2.0/mlflow-artifacts/"}) {
+  for (const std::string_view prefix : kProxyPrefixes) {
     for (const auto& route : kRoutes) {
       router.add(std::string(route.method), std::string(prefix) + std::string(route.path),
                  route.access, mlflow_error,
@@ -87,7 +118,14 @@ void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>
                    return answer(*services, request);
                  });
     }
+    router.add_upload(
+        "PUT", std::string(prefix) + "artifacts/{path*}", Access::edit, mlflow_error,
+        [services](const Context&, const Request& request) { return upload(services, request); },
+        kMostFileBytes);
   }
+  add_attachment_routes(router, services);
+  if (extras.multipart != nullptr && extras.links != nullptr)
+    add_multipart_routes(router, services, *extras.multipart, *extras.links);
 }
 
 }  // namespace slipway::api::mlflow

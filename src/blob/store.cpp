@@ -175,6 +175,8 @@ Result<void> Store::Impl::check(const std::string& sha256) const {
 Result<bool> Store::Impl::stored(const Ref& ref) {
   auto sound = check(ref.sha256);
   if (sound) {
+    auto young = keep_young(ref.sha256);
+    if (!young || !*young) return young;
     // Another thread may have renamed it a moment ago and not yet synced the folder.
     if (auto synced = sync_folder(place(ref.sha256).parent_path()); !synced) return synced.error();
     return true;
@@ -185,9 +187,27 @@ Result<bool> Store::Impl::stored(const Ref& ref) {
   return false;
 }
 
+// Putting what is there already protects it from a sweep under way, as new bytes are
+// (blob/sweep.h). False when the sweep was faster. Files change their times, and so have to be
+// hashed again, at most every few minutes.
+Result<bool> Store::Impl::keep_young(const std::string& sha256) {
+  constexpr std::time_t kYoung = 600;  // seconds
+  const fs::path file = place(sha256);
+  struct stat info{};
+  timespec now{};
+  if (::clock_gettime(CLOCK_REALTIME, &now) == 0 && ::lstat(file.c_str(), &info) == 0 &&
+      info.st_mtim.tv_sec > now.tv_sec - kYoung)
+    return true;
+  if (::utimensat(AT_FDCWD, file.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0) return true;
+  if (errno == ENOENT) return false;
+  return errno_error(errno, "cannot touch", file);
+}
+
 // Gives the complete temporary file (open as fd, not yet synced) its name.
 Result<void> Store::Impl::publish(int fd, const fs::path& temporary, const Ref& ref) {
   if (auto fault = fault::point("blob.tmp_full"); !fault) return fault.error();
+  // A file that was moved in may be old, and the blob is new.
+  if (::futimens(fd, nullptr) != 0) return errno_error(errno, "cannot touch", temporary);
   if (auto synced = sync(fd, temporary); !synced) return synced.error();
   if (auto fault = fault::point("blob.after_fsync"); !fault) return fault.error();
   const fs::path file = place(ref.sha256);

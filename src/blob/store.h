@@ -85,6 +85,7 @@ class Store {
   friend class Multipart;
   friend class Reader;
   friend class Writer;
+  friend Result<Ref> keep(Store& store, const std::string& sha256);
   struct Impl;
   explicit Store(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

@@ -52,6 +52,7 @@ struct Store::Impl {
   Result<std::filesystem::path> existing(const std::string& sha256) const;
   Result<void> check(const std::string& sha256) const;
   Result<bool> stored(const Ref& ref);
+  Result<bool> keep_young(const std::string& sha256);
   Result<void> publish(int fd, const std::filesystem::path& temporary, const Ref& ref);
   Result<Ref> put_stream(int in, const std::filesystem::path& shown);
   bool known_sound(const std::string& sha256, const FileState& state) const;

@@ -192,6 +192,19 @@ Result<Ref> check_once(const Store& store, const std::string& sha256) {
   return Ref{sha256, impl.size};
 }
 
+Result<Ref> keep(Store& store, const std::string& sha256) {
+  auto ref = check_once(store, sha256);
+  if (!ref) return ref;
+  auto kept = store.impl_->keep_young(sha256);
+  if (!kept) return kept.error();
+  if (!*kept) return not_found("blob " + sha256 + " was swept a moment ago");
+  // Being touched changed the file's times, but not its bytes.
+  auto reader = Reader::open(store, sha256);
+  if (!reader) return reader.error();
+  store.impl_->note_sound(sha256, (*reader)->impl_->state);
+  return ref;
+}
+
 Result<std::size_t> Reader::read(std::span<char> into) {
   Impl& my = *impl_;
   const auto wanted = static_cast<std::size_t>(

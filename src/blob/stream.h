@@ -54,6 +54,7 @@ class Reader {
 
  private:
   friend Result<Ref> check_once(const Store& store, const std::string& sha256);
+  friend Result<Ref> keep(Store& store, const std::string& sha256);
   struct Impl;
   explicit Reader(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
@@ -62,5 +63,8 @@ class Reader {
 // The blob's size, once its bytes were found to match its digest by this process, now or before
 // while its file was the same (inode, size and times). not_found; data_loss when it is damaged.
 Result<Ref> check_once(const Store& store, const std::string& sha256);
+// The same for a caller who is about to refer to the blob: a sweep of what nothing refers to
+// (blob/sweep.h) leaves it alone for long enough.
+Result<Ref> keep(Store& store, const std::string& sha256);
 
 }  // namespace slipway::blob

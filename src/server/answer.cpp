@@ -51,9 +51,9 @@ void Connection::respond(Response response) {
   drop_intake();
   const int hundreds = std::clamp(response.status / 100, 0, 5);
   ++shared_.counters.responses[static_cast<std::size_t>(hundreds)];
-  // What was not read of the request would be taken for the next one.
-  if (shared_.draining.load(std::memory_order_relaxed) || (parser_ && !parser_->is_done()))
-    keep_alive_ = false;
+  if (shared_.draining.load(std::memory_order_relaxed)) keep_alive_ = false;
+  // What is not read of the request would be taken for the next one.
+  if (keep_alive_ && parser_ && !parser_->is_done()) swallow();
   const std::uint64_t length =
       response.stream != nullptr ? response.stream->size() : response.body.size();
   finish_headers(response, length);

@@ -287,7 +287,6 @@ bool Connection::admit() {
                                               request.method, allowed)));
     response.status = 405;
     response.headers.emplace_back("allow", allowed);
-    swallow();
     respond(std::move(response));
     return false;
   }
@@ -296,7 +295,6 @@ bool Connection::admit() {
   if (route_->errors != nullptr) errors_ = route_->errors;
   if (Guard* const guard = shared_.router.guard(); guard != nullptr) {
     if (auto refusal = guard->refuse_early(*route_, request)) {
-      swallow();
       respond(*std::move(refusal));
       return false;
     }
@@ -361,7 +359,6 @@ bool Connection::admit_body() {
                                           : "this server does not read: send gzip or none")));
   response.status = 415;
   if (!route_->upload_handler) response.headers.emplace_back("accept-encoding", "gzip");
-  swallow();
   respond(std::move(response));
   return false;
 }
@@ -479,8 +476,6 @@ void Connection::fail(int status, const Error& error, bool close_after) {
   if (close_after) {
     keep_alive_ = false;
     head_ = false;
-  } else {
-    swallow();
   }
   respond(std::move(response));
 }

@@ -15,7 +15,7 @@ void Connection::open_upload() {
   intake->route = route_;
   intake->ctx = context();
   state_ = State::handling;
-  if (!parser_->is_done() && !parser_->content_length() && !parser_->chunked()) {
+  if (!parser_->content_length() && !parser_->chunked()) {
     fail(411, invalid_argument("the request has no Content-Length and is not chunked"), true);
     return;
   }
