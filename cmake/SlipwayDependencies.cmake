@@ -5,6 +5,7 @@ set(SLIPWAY_DEPS "${CMAKE_SOURCE_DIR}/.deps" CACHE PATH "Folder that ./dev setup
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(PostgreSQL REQUIRED)  # libpq
 find_package(CURL REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(Boost 1.81 REQUIRED)
