@@ -13,11 +13,15 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 
 
+def is_benchmark(path: pathlib.Path) -> bool:
+    return path.name != "run.py" and not path.name.startswith("peer_")  # peer_*.py: what they share
+
+
 def main() -> int:
     wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    scripts = [p for p in sorted(HERE.glob("*.py")) if p.name != "run.py" and wanted in p.stem]
+    scripts = [p for p in sorted(HERE.glob("*.py")) if is_benchmark(p) and wanted in p.stem]
     if not scripts:
-        names = ", ".join(p.stem for p in sorted(HERE.glob("*.py")) if p.name != "run.py")
+        names = ", ".join(p.stem for p in sorted(HERE.glob("*.py")) if is_benchmark(p))
         print(f"no benchmark's name contains '{wanted}'; there are {names}", file=sys.stderr)
         return 2
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
