@@ -149,11 +149,13 @@ Result<fs::path> Store::Impl::existing(const std::string& sha256) const {
   struct stat info{};
   if (::lstat(file.c_str(), &info) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) {
+      if (remote) return fetch(sha256);
       return not_found("blob " + sha256 + " is not in the store '" + root.string() + "'");
     }
     return errno_error(errno, "cannot stat", file);
   }
   if (!S_ISREG(info.st_mode)) return damaged(sha256, file, "is not a regular file");
+  note_use(sha256);
   return file;
 }
 
@@ -165,6 +167,7 @@ Result<void> Store::Impl::check(const std::string& sha256) const {
   auto found = copy_hashing(fd->get(), *file, -1, {});
   if (!found) return found.error();
   if (found->sha256 != sha256) {
+    drop_cached(sha256);
     return damaged(sha256, *file,
                    "holds " + std::to_string(found->size) + " bytes with digest " + found->sha256);
   }
@@ -173,6 +176,7 @@ Result<void> Store::Impl::check(const std::string& sha256) const {
 
 // True when the store holds these bytes, sound and durable.
 Result<bool> Store::Impl::stored(const Ref& ref) {
+  if (remote) return in_remote(ref);  // what is only in the cache is not stored
   auto sound = check(ref.sha256);
   if (sound) {
     auto young = keep_young(ref.sha256);
@@ -192,6 +196,11 @@ Result<bool> Store::Impl::stored(const Ref& ref) {
 // hashed again, at most every few minutes.
 Result<bool> Store::Impl::keep_young(const std::string& sha256) {
   constexpr std::time_t kYoung = 600;  // seconds
+  if (remote) {
+    auto put = put_again(sha256);
+    if (!put && put.error().code != Code::not_found) return put.error();
+    return put.has_value();
+  }
   const fs::path file = place(sha256);
   struct stat info{};
   timespec now{};
@@ -210,6 +219,12 @@ Result<void> Store::Impl::publish(int fd, const fs::path& temporary, const Ref& 
   if (::futimens(fd, nullptr) != 0) return errno_error(errno, "cannot touch", temporary);
   if (auto synced = sync(fd, temporary); !synced) return synced.error();
   if (auto fault = fault::point("blob.after_fsync"); !fault) return fault.error();
+  if (remote) {
+    if (auto put = remote->put(ref.sha256, temporary); !put) return put;
+    cached_bytes.fetch_add(ref.size);
+    note_use(ref.sha256);
+    make_room();
+  }
   const fs::path file = place(ref.sha256);
   const fs::path folder = file.parent_path();
   auto& known =
@@ -246,6 +261,7 @@ Result<Ref> Store::Impl::put_stream(int in, const fs::path& shown) {
 Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Store::~Store() = default;
 const fs::path& Store::root() const { return impl_->root; }
+Remote* Store::remote() const { return impl_->remote.get(); }
 
 Result<std::unique_ptr<Store>> Store::open(const fs::path& root) {
   auto impl = std::make_unique<Impl>();
@@ -322,6 +338,7 @@ Result<std::string> Store::read(const std::string& sha256) const {
   auto bytes = read_all(fd->get(), *file);
   if (!bytes) return bytes.error();
   if (const std::string found = sha256_hex(*bytes); found != sha256) {
+    impl_->drop_cached(sha256);
     return damaged(sha256, *file,
                    "holds " + std::to_string(bytes->size()) + " bytes with digest " + found);
   }
@@ -330,7 +347,13 @@ Result<std::string> Store::read(const std::string& sha256) const {
 
 Result<fs::path> Store::path_of(const std::string& sha256) const { return impl_->existing(sha256); }
 
-bool Store::has(const std::string& sha256) const { return impl_->existing(sha256).has_value(); }
+bool Store::has(const std::string& sha256) const {
+  std::error_code ignored;
+  // Asking is no reason to fetch it.
+  if (impl_->remote && is_digest(sha256) && !fs::exists(impl_->place(sha256), ignored))
+    return impl_->remote->find(sha256).has_value();
+  return impl_->existing(sha256).has_value();
+}
 
 Result<void> Store::verify(const std::string& sha256) const { return impl_->check(sha256); }
 

@@ -27,7 +27,9 @@ namespace slipway::blob {
 
 class Multipart;
 class Reader;
+class Remote;
 class Writer;
+struct RemoteOptions;
 
 struct Ref {
   std::string sha256;  // 64 lower-case hexadecimal characters
@@ -39,6 +41,10 @@ class Store {
  public:
   // Makes the folder when it is missing, and removes what dead processes left in tmp/.
   static Result<std::unique_ptr<Store>> open(const std::filesystem::path& root);
+  // The folder is a cache in front of an object store (blob/remote.h).
+  static Result<std::unique_ptr<Store>> open(const std::filesystem::path& root,
+                                             std::unique_ptr<Remote> remote,
+                                             const RemoteOptions& options);
   ~Store();
 
   // Putting bytes that are already there writes nothing, unless the stored copy is damaged: then it
@@ -80,6 +86,7 @@ class Store {
   Result<std::vector<std::string>> scrub(const Context& ctx) const;
 
   const std::filesystem::path& root() const;
+  Remote* remote() const;  // null when the folder is all there is
 
  private:
   friend class Multipart;

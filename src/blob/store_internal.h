@@ -4,12 +4,15 @@
 #include <array>
 #include <atomic>
 #include <filesystem>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 
+#include "base/clock.h"
 #include "base/guarded.h"
 #include "base/result.h"
 #include "blob/io_internal.h"
+#include "blob/remote.h"
 #include "blob/store.h"
 
 namespace slipway::blob {
@@ -58,6 +61,14 @@ struct Store::Impl {
   bool known_sound(const std::string& sha256, const FileState& state) const;
   void note_sound(const std::string& sha256, const FileState& state);
 
+  // With a remote, the folder is a cache in front of it: see cache.cpp.
+  Result<std::filesystem::path> fetch(const std::string& sha256) const;
+  Result<bool> in_remote(const Ref& ref) const;
+  Result<void> put_again(const std::string& sha256) const;
+  void drop_cached(const std::string& sha256) const;
+  void note_use(const std::string& sha256) const;
+  void make_room() const;
+
   std::filesystem::path root;
   std::filesystem::path session;  // this store's folder in tmp/
   Fd session_lock;
@@ -66,6 +77,13 @@ struct Store::Impl {
   std::array<std::atomic<bool>, 256>
       folder_durable{};  // by first two characters: its entry in root is synced
   Guarded<std::unordered_map<std::string, FileState>> checked;  // blobs found sound by this process
+
+  std::unique_ptr<Remote> remote;  // null: the folder is all there is
+  std::int64_t cache_limit = 0;
+  mutable std::atomic<std::int64_t> cached_bytes{0};
+  mutable std::atomic<std::uint64_t> fetches{0};
+  mutable std::mutex evicting;
+  mutable Guarded<std::unordered_map<std::string, SteadyTime>> used;  // when a reader asked last
 };
 
 }  // namespace slipway::blob

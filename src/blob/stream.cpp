@@ -125,6 +125,7 @@ struct Reader::Impl {
 
   Result<void> compare() {
     if (const std::string found = hash.finish_hex(); found != sha256) {
+      store->drop_cached(sha256);
       return damaged(sha256, file, "holds bytes with digest " + found);
     }
     store->note_sound(sha256, state);

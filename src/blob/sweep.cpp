@@ -152,6 +152,31 @@ Result<bool> remove_blob(const fs::path& folder, const Listed& blob, std::int64_
   return true;
 }
 
+Result<std::vector<Listed>> list_remote(Remote& remote, const std::string& first_two) {
+  auto objects = remote.list(first_two);
+  if (!objects) return objects.error();
+  std::vector<Listed> blobs;
+  for (RemoteObject& object : *objects)
+    blobs.push_back({std::move(object.sha256), object.size, to_micros(object.put)});
+  return blobs;
+}
+
+// An object store has no rename to step aside with: an old blob that is put again between the
+// second look and the removal, a few milliseconds, would be lost. docs/reference/moving.md says so.
+Result<bool> remove_remote(Remote& remote, const fs::path& folder, const Listed& blob,
+                           std::int64_t put_before_us) {
+  auto now = remote.find(blob.name);
+  if (!now) {
+    if (now.error().code == Code::not_found) return true;
+    return now.error();
+  }
+  if (to_micros(now->put) >= put_before_us) return false;
+  if (auto gone = remote.remove(blob.name); !gone) return gone.error();
+  std::error_code ignored;
+  fs::remove(folder / blob.name, ignored);  // from the cache
+  return true;
+}
+
 void note(std::vector<std::string>& examples, std::string text) {
   if (examples.size() < kSweepExamples) examples.push_back(std::move(text));
 }
@@ -239,7 +264,8 @@ Result<Swept> sweep(const Context& ctx, Store& store, const LiveSet& live,
   for (int first = 0; first < 256; ++first) {
     if (auto wanted = ctx.check(); !wanted) return wanted.error();
     const fs::path folder = store.root() / fmt::format("{:02x}", first);
-    auto blobs = list(folder);
+    Remote* remote = store.remote();
+    auto blobs = remote ? list_remote(*remote, folder.filename().string()) : list(folder);
     if (!blobs) return blobs.error();
     for (const Listed& blob : *blobs) {
       const Digest digest = parse_digest(blob.name);
@@ -251,7 +277,9 @@ Result<Swept> sweep(const Context& ctx, Store& store, const LiveSet& live,
         swept.young.add(blob.size);
       } else {
         if (auto wanted = ctx.check(); !wanted) return wanted.error();
-        auto gone = options.dry_run ? Result<bool>(true) : remove_blob(folder, blob, put_before_us);
+        auto gone = options.dry_run ? Result<bool>(true)
+                    : remote        ? remove_remote(*remote, folder, blob, put_before_us)
+                                    : remove_blob(folder, blob, put_before_us);
         if (!gone) {
           swept.failed.add(blob.size);
           note(swept.problems, gone.error().message);
