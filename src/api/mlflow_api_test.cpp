@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "audit/audit.h"
 #include "base/ids.h"
 #include "base/json.h"
 #include "blob/store.h"
 #include "db/database.h"
 #include "registry/registry.h"
+#include "support/database.h"
 #include "support/support.h"
 #include "tracking/tracking.h"
 
@@ -23,7 +26,8 @@ using test::ok;
 class MlflowApiTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto database =
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(ok(database));
     db_ = *std::move(database);
     auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
@@ -52,6 +56,13 @@ class MlflowApiTest : public testing::Test {
                           .query = std::move(query),
                           .params = std::move(match.params),
                           .body = body};
+    if (match.route->async_handler) {
+      const auto answered = std::make_shared<std::promise<Response>>();
+      match.route->async_handler(
+          ctx_, std::make_shared<Request>(request),
+          [answered](Response response) { answered->set_value(std::move(response)); });
+      return answered->get_future().get();
+    }
     return match.route->handler(ctx_, request);
   }
   // The answer's JSON, which must be 200.
@@ -202,7 +213,7 @@ TEST_F(MlflowApiTest, SamplesLongHistories) {
   const auto sampled = get("metrics/get-history-bulk-interval",
                            {{"run_ids", id}, {"metric_key", "m"}, {"max_results", "10"}})
                            .at("metrics");
-  EXPECT_EQ(sampled.size(), 11U);
+  EXPECT_EQ(sampled.size(), 10U);
   EXPECT_EQ(sampled.front().at("step"), 0);
   EXPECT_EQ(sampled.back().at("step"), 999);
   EXPECT_EQ(sampled.back().at("run_id"), id);

@@ -31,8 +31,9 @@ Result<Json> get_by_name(Services& services, const Context&, Params& params) {
   return Json{{"experiment", to_json(*experiment)}};
 }
 
-Result<Json> search(Services& services, const Context&, Params& params) {
+Result<Json> search(Services& services, const Context& ctx, Params& params) {
   tracking::ExperimentSearch search;
+  search.only = seen(ctx.principal, "experiment");
   search.filter = params.text_or_empty("filter");
   search.order_by = params.texts("order_by");
   search.view = params.view("view_type");
@@ -81,15 +82,41 @@ Result<Json> delete_tag(Services& services, const Context&, Params& params) {
   return empty_or(services.tracking.delete_experiment_tag(id, key));
 }
 
+Result<Json> search_datasets(Services& services, const Context&, Params& params) {
+  constexpr std::size_t kMostExperiments = 20;
+  const auto texts = params.texts("experiment_ids");
+  if (params.problem()) return *params.problem();
+  if (texts.empty() || texts.size() > kMostExperiments) {
+    return invalid_argument(fmt::format("experiment_ids names {} experiments: 1 to {} are wanted",
+                                        texts.size(), kMostExperiments));
+  }
+  std::vector<tracking::ExperimentId> ids;
+  for (const auto& text : texts) {
+    if (const auto id = tracking::ExperimentId::parse(text)) ids.push_back(*id);
+  }
+  const auto datasets = services.tracking.search_datasets(ids);
+  if (!datasets) return datasets.error();
+  Json summaries = Json::array();
+  for (const auto& dataset : *datasets) {
+    Json summary = {{"experiment_id", dataset.experiment.text()},
+                    {"name", dataset.name},
+                    {"digest", dataset.digest}};
+    if (!dataset.context.empty()) summary["context"] = dataset.context;
+    summaries.push_back(std::move(summary));
+  }
+  return Json{{"dataset_summaries", std::move(summaries)}};
+}
+
 constexpr Endpoint kEndpoints[] = {
     {"POST", "experiments/create", Access::edit, create},
     {"GET", "experiments/get", Access::read, get},
     {"GET", "experiments/get-by-name", Access::read, get_by_name},
     {"POST", "experiments/search", Access::read, search},
     {"GET", "experiments/search", Access::read, search},
+    {"POST", "experiments/search-datasets", Access::read, search_datasets},
     {"POST", "experiments/update", Access::edit, update},
-    {"POST", "experiments/delete", Access::edit, remove},
-    {"POST", "experiments/restore", Access::edit, restore},
+    {"POST", "experiments/delete", Access::manage, remove},
+    {"POST", "experiments/restore", Access::manage, restore},
     {"POST", "experiments/set-experiment-tag", Access::edit, set_tag},
     {"POST", "experiments/delete-experiment-tag", Access::edit, delete_tag},
 };

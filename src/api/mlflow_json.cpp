@@ -1,32 +1,9 @@
-#include <cmath>
-
 #include "api/mlflow_internal.h"
 
 namespace slipway::api::mlflow {
 namespace {
 
 Json stage_of(bool deleted) { return deleted ? "deleted" : "active"; }
-
-Json model_links(std::span<const tracking::ModelLink> links, bool with_step) {
-  Json list = Json::array();
-  for (const auto& link : links) {
-    Json one = {{"model_id", link.model_id}};
-    if (with_step) one["step"] = link.step;
-    list.push_back(std::move(one));
-  }
-  return list;
-}
-
-Json dataset_input(const tracking::DatasetInput& input) {
-  return {{"dataset",
-           {{"name", input.name},
-            {"digest", input.digest},
-            {"source_type", input.source_type},
-            {"source", input.source},
-            {"schema", input.schema},
-            {"profile", input.profile}}},
-          {"tags", tag_list(input.tags)}};
-}
 
 }  // namespace
 
@@ -56,45 +33,6 @@ Json to_json(const tracking::Experiment& experiment) {
           {"tags", tag_list(experiment.tags)}};
 }
 
-Json to_json(const tracking::Metric& metric) {
-  return {{"key", metric.key},
-          {"value", std::isnan(metric.value) ? Json("NaN") : Json(metric.value)},
-          {"timestamp", metric.timestamp_ms},
-          {"step", metric.step}};
-}
-
-Json run_info(const tracking::Run& run) {
-  Json info = {{"run_id", run.id.value},
-               {"run_uuid", run.id.value},
-               {"run_name", run.name},
-               {"experiment_id", run.experiment.text()},
-               {"user_id", run.user},
-               {"status", tracking::to_string(run.status)},
-               {"start_time", run.start_ms},
-               {"artifact_uri", run.artifact_uri},
-               {"lifecycle_stage", stage_of(run.deleted)}};
-  if (run.end_ms) info["end_time"] = *run.end_ms;
-  return info;
-}
-
-Json to_json(const tracking::Run& run) {
-  Json metrics = Json::array();
-  for (const auto& metric : run.metrics) metrics.push_back(to_json(metric));
-  Json params = Json::array();
-  for (const auto& [key, value] : run.params) params.push_back({{"key", key}, {"value", value}});
-  Json datasets = Json::array();
-  for (const auto& input : run.datasets) datasets.push_back(dataset_input(input));
-  return {{"info", run_info(run)},
-          {"data",
-           {{"metrics", std::move(metrics)},
-            {"params", std::move(params)},
-            {"tags", tag_list(run.tags)}}},
-          {"inputs",
-           {{"dataset_inputs", std::move(datasets)},
-            {"model_inputs", model_links(run.model_inputs, false)}}},
-          {"outputs", {{"model_outputs", model_links(run.model_outputs, true)}}}};
-}
-
 Json to_json(const registry::ModelVersion& version) {
   Json json = {{"name", version.model},
                {"version", std::to_string(version.number)},
@@ -109,6 +47,7 @@ Json to_json(const registry::ModelVersion& version) {
                {"aliases", version.aliases},
                {"tags", tag_list(version.tags)}};
   if (!version.model_id.empty()) json["model_id"] = version.model_id;
+  if (!version.run_link.empty()) json["run_link"] = version.run_link;
   return json;
 }
 
