@@ -91,33 +91,78 @@ Result<void> check_experiment_tag(const std::string& key, const std::string& val
   return {};
 }
 
-Result<std::string> experiment_column(const Name& name) {
+struct Column {
+  std::string_view name;
+  std::string_view column;
+};
+constexpr Column kColumns[] = {{"name", "e.name"},
+                               {"creation_time", "e.created_ms"},
+                               {"last_update_time", "e.updated_ms"},
+                               {"experiment_id", "e.id"}};
+
+Result<std::string_view> find_column(const Name& name) {
   const bool own = name.scope.empty() || name.scope == "attribute" || name.scope == "attributes" ||
                    name.scope == "attr";
-  if (own && name.key == "name") return std::string("e.name");
-  if (own && name.key == "creation_time") return std::string("e.created_ms");
-  if (own && name.key == "last_update_time") return std::string("e.updated_ms");
-  if (own && name.key == "experiment_id") return std::string("e.id");
+  for (const auto& column : kColumns) {
+    if (own && column.name == name.key) return column.column;
+  }
   return invalid_argument(fmt::format(
       "'{}' cannot be searched: experiments have name, creation_time, last_update_time, "
       "experiment_id and tags.<key>",
       name.text()));
 }
 
-Result<void> add_condition(SqlText& query, const Comparison& comparison) {
-  const auto& scope = comparison.name.scope;
-  if (scope == "tag" || scope == "tags") {
-    query.add(" AND e.id IN (SELECT experiment_id FROM experiment_tags WHERE key = ")
-        .add("?")
-        .bind(std::string_view(comparison.name.key))
-        .add(" AND ");
-    if (auto added = query.compare_text("value", comparison); !added) return added;
-    query.add(")");
-    return {};
+// Ids are texts on the wire, and compared as names are: = != IN NOT IN.
+Result<void> compare_id(SqlText& query, const Comparison& comparison) {
+  std::vector<std::string> texts;
+  if (const auto* one = std::get_if<std::string>(&comparison.value)) {
+    texts = {*one};
+  } else if (const auto* many = std::get_if<std::vector<std::string>>(&comparison.value)) {
+    texts = *many;
   }
-  const auto column = experiment_column(comparison.name);
+  const bool negated = comparison.op == Op::ne || comparison.op == Op::not_in;
+  const bool known = negated || comparison.op == Op::eq || comparison.op == Op::in;
+  if (!known || texts.empty()) {
+    return invalid_argument(
+        fmt::format("filter, character {}: experiment_id takes =, !=, IN or NOT IN and quoted ids",
+                    comparison.place));
+  }
+  std::vector<std::int64_t> ids;
+  for (const auto& text : texts) {
+    const auto id = ExperimentId::parse(text);
+    if (!id) {
+      return invalid_argument(
+          fmt::format("filter, character {}: experiment_id '{}' is not a whole number",
+                      comparison.place, cut(text, 100)));
+    }
+    ids.push_back(id->value);
+  }
+  query.add(negated ? "e.id NOT IN" : "e.id IN").add(" (SELECT value FROM json_each(?))");
+  query.bind(std::string_view(json_list(ids)));
+  return {};
+}
+
+Result<void> add_tag_condition(SqlText& query, const Comparison& comparison) {
+  const bool presence = comparison.op == Op::is_null || comparison.op == Op::is_not_null;
+  query.add(comparison.op == Op::is_null ? " AND NOT EXISTS (" : " AND EXISTS (");
+  query.add("SELECT 1 FROM experiment_tags t WHERE t.experiment_id = e.id AND t.key = ?")
+      .bind(std::string_view(comparison.name.key));
+  if (!presence) {
+    query.add(" AND ");
+    if (auto added = query.compare_text("t.value", comparison); !added) return added;
+  }
+  query.add(")");
+  return {};
+}
+
+Result<void> add_condition(SqlText& query, const Comparison& comparison) {
+  if (comparison.name.scope == "tag" || comparison.name.scope == "tags") {
+    return add_tag_condition(query, comparison);
+  }
+  const auto column = find_column(comparison.name);
   if (!column) return column.error();
   query.add(" AND ");
+  if (*column == "e.id") return compare_id(query, comparison);
   return *column == "e.name" ? query.compare_text(*column, comparison)
                              : query.compare_number(*column, comparison);
 }
@@ -230,17 +275,19 @@ Result<Page<Experiment>> Tracking::search_experiments(const ExperimentSearch& se
     query.add(" AND e.id IN (SELECT value FROM json_each(?))").bind(std::string_view(ids.dump()));
   }
   query.add(" ORDER BY ");
+  bool by_id = false;
   for (const auto& text : search.order_by) {
     identity += "|" + text;
     const auto order = parse_order(text);
     if (!order) return order.error();
-    const auto column = experiment_column(order->name);
+    const auto column = find_column(order->name);
     if (!column) return column.error();
+    by_id = by_id || *column == "e.id";
     query.add(*column).add(order->descending ? " DESC, " : ", ");
   }
   const auto offset = read_page_token(search.page, identity);
   if (!offset) return offset.error();
-  query.add(search.order_by.empty() ? "e.created_ms DESC, e.id" : "e.id");
+  query.add(search.order_by.empty() ? "e.created_ms DESC, e.id" : by_id ? "e.id" : "e.id DESC");
   query.add(" LIMIT ? OFFSET ?").bind(search.max_results + 1).bind(*offset);
 
   return impl_->db.read([&](db::Connection& c) -> Result<Page<Experiment>> {

@@ -77,22 +77,26 @@ class Reader {
     skip_space();
     Name name;
     if (at_ < text_.size() && !is_quote(text_[at_])) {
-      const std::size_t start = at_;
-      while (at_ < text_.size() && is_word(text_[at_])) ++at_;
-      const std::string_view word = text_.substr(start, at_ - start);
-      if (word.empty()) return expected("a name such as metrics.auc");
-      const std::size_t dot = word.find('.');
-      if (dot == std::string_view::npos) {
-        name.key = word;
+      const std::string bare = word();
+      if (bare.empty()) return expected("a name such as metrics.auc");
+      const std::size_t dot = bare.find('.');
+      if (dot == std::string::npos) {
+        name.key = bare;
         return name;
       }
-      name.scope = lower(word.substr(0, dot));
-      name.key = word.substr(dot + 1);
+      name.scope = lower(bare.substr(0, dot));
+      name.key = bare.substr(dot + 1);
       if (!name.key.empty()) return name;
       if (at_ == text_.size() || !is_quote(text_[at_])) return expected("a key after '.'");
     }
     auto key = quoted();
     if (!key) return key.error();
+    if (name.scope.empty() && at_ < text_.size() && text_[at_] == '.') {  // `metrics`.auc
+      name.scope = lower(*key);
+      ++at_;
+      key = at_ < text_.size() && is_quote(text_[at_]) ? quoted() : Result<std::string>(word());
+      if (!key) return key.error();
+    }
     if (key->empty()) return expected("a key that is not empty");
     name.key = *std::move(key);
     return name;
@@ -141,6 +145,11 @@ class Reader {
   }
 
  private:
+  std::string word() {
+    const std::size_t start = at_;
+    while (at_ < text_.size() && is_word(text_[at_])) ++at_;
+    return std::string(text_.substr(start, at_ - start));
+  }
   static bool is_quote(char c) { return c == '\'' || c == '"' || c == '`'; }
   void skip_space() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;

@@ -22,6 +22,23 @@ Result<std::string> choose_name(const RunSpec& spec, const std::string& id) {
   return name_from_id(id);
 }
 
+// Of an experiment that takes runs.
+Result<std::string> find_artifact_folder(db::Connection& connection, ExperimentId id) {
+  auto rows = connection.query(sql::find_experiment, id.value);
+  if (!rows) return rows.error();
+  if (!rows->next()) {
+    if (auto status = rows->status(); !status) return status.error();
+    return not_found(fmt::format("No Experiment with id={} exists", id.value));
+  }
+  if (!rows->is_null(5)) {
+    return failed_precondition(fmt::format(
+        "The experiment {} must be in the 'active' state. Current state is deleted: restore it "
+        "first",
+        id.value));
+  }
+  return rows->text(2);
+}
+
 }  // namespace
 
 std::string name_from_id(const std::string& id) {
@@ -188,29 +205,25 @@ Result<Run> Tracking::create_run(const Context& ctx, const RunSpec& spec) {
   const std::int64_t start_ms = spec.start_ms.value_or(impl_->now_ms());
   const std::string user = spec.user.empty() ? ctx.principal.name : spec.user;
   return impl_->db.write([&](db::Transaction& tx) -> Result<Run> {
-    const auto experiment = load_experiment(tx, spec.experiment);
-    if (!experiment) return experiment.error();
-    if (experiment->deleted) {
-      return failed_precondition(fmt::format(
-          "The experiment {} must be in the 'active' state. Current state is deleted: restore it "
-          "first",
-          experiment->id.value));
-    }
-    const std::string artifact_uri =
-        fmt::format("{}/{}/artifacts", experiment->artifact_location, id);
-    auto inserted = tx.run(sql::insert_run, id, spec.experiment.value, *name, user,
-                           to_string(RunStatus::running), start_ms, artifact_uri);
+    const auto folder = find_artifact_folder(tx, spec.experiment);
+    if (!folder) return folder.error();
+    Run run{.id = RunId{id},
+            .experiment = spec.experiment,
+            .name = *name,
+            .user = user,
+            .start_ms = start_ms,
+            .artifact_uri = fmt::format("{}/{}/artifacts", *folder, id)};
+    auto inserted = tx.run(sql::insert_run, id, run.experiment.value, run.name, run.user,
+                           to_string(run.status), run.start_ms, run.artifact_uri);
     if (!inserted) return inserted.error();
     const std::int64_t seq = tx.last_row_id();
-    for (const auto& [key, value] : spec.tags) {
+    run.tags = spec.tags;
+    run.tags[std::string(kRunNameTag)] = run.name;
+    for (auto& [key, value] : run.tags) {
+      value = cut(value, impl_->limits.tag_characters);
       if (auto set = write_tag(tx, impl_->limits, seq, key, value); !set) return set.error();
     }
-    if (auto set = write_tag(tx, impl_->limits, seq, std::string(kRunNameTag), *name); !set) {
-      return set.error();
-    }
-    auto runs = load_runs(tx, {&seq, 1});
-    if (!runs) return runs.error();
-    return std::move(runs->front());
+    return run;
   });
 }
 

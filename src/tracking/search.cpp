@@ -1,6 +1,8 @@
 // Searching runs: the filter and the order become one SQL statement over the indexes of
-// sql/0001_init.sql. Without a filter, ordering by a metric walks that metric's index instead of
-// sorting all runs, so a page costs what it shows; with one, the runs it leaves are sorted.
+// sql/0001_init.sql, and the way through them is chosen here, because it makes the difference
+// between a millisecond and a minute: either the runs are walked in the order wanted, each looked
+// at until the page is full, or those that the rarest condition leaves are collected and sorted.
+// Both give the same rows.
 #include "tracking/queries.h"
 #include "tracking/tracking_internal.h"
 
@@ -74,59 +76,96 @@ Result<Target> find_target(const Name& name) {
       name.scope));
 }
 
-// " AND r.seq IN (SELECT run FROM <table> WHERE key = ? AND …)"
-Result<void> add_keyed_text(SqlText& query, std::string_view table, const Comparison& comparison) {
-  const std::string_view key = comparison.name.key;
-  if (comparison.op == Op::is_null || comparison.op == Op::is_not_null) {
-    query.add(comparison.op == Op::is_null ? " AND r.seq NOT IN" : " AND r.seq IN")
-        .add(" (SELECT run FROM ")
-        .add(table)
-        .add(" WHERE key = ?)")
-        .bind(key);
+// How a condition on one of a run's tables is put into the statement.
+enum class Form {
+  probe,  // looked up for each run
+  list,   // its runs are collected first
+};
+
+std::string_view table_of(Entity entity) {
+  return entity == Entity::metric  ? "run_latest_metrics"
+         : entity == Entity::param ? "run_params"
+                                   : "run_tags";
+}
+
+// A comparison, and what its name means. A run's name is looked for where MLflow looks: in the tag.
+struct Condition {
+  Comparison comparison;
+  Target target;
+
+  bool is_indexed() const {  // its runs can be listed and counted without looking at others
+    if (target.entity == Entity::metric) {
+      return comparison.op != Op::ne && std::holds_alternative<double>(comparison.value);
+    }
+    return (target.entity == Entity::param || target.entity == Entity::tag) &&
+           comparison.op == Op::eq;
+  }
+  bool is_of_metric(std::string_view key) const {
+    return target.entity == Entity::metric && comparison.name.key == key;
+  }
+  bool names_runs() const {
+    return target.column == "r.id" && (comparison.op == Op::eq || comparison.op == Op::in);
+  }
+};
+
+Result<Condition> make_condition(Comparison comparison) {
+  auto target = find_target(comparison.name);
+  if (!target) return target.error();
+  if (target->column == "r.name") {
+    comparison.name.key = kRunNameTag;
+    target = Target{Entity::tag, {}, false};
+  }
+  return Condition{std::move(comparison), *std::move(target)};
+}
+
+// "t.key = ? AND …": what a row of the condition's table has to be.
+Result<void> add_row_test(SqlText& query, const Condition& condition) {
+  const auto& comparison = condition.comparison;
+  if (condition.target.entity == Entity::dataset) {
+    if (condition.target.column == "context") query.add("t.context <> '' AND ");  // '': not said
+    return query.compare_text("t." + condition.target.column, comparison);
+  }
+  query.add("t.key = ?").bind(std::string_view(comparison.name.key));
+  if (condition.target.entity == Entity::metric) {
+    // NaN is not equal to any number, and neither less nor greater.
+    query.add(comparison.op == Op::ne ? " AND (t.is_nan = 1 OR " : " AND (t.is_nan = 0 AND ");
+    if (auto added = query.compare_number("t.value", comparison); !added) return added;
+    query.add(")");
     return {};
   }
-  query.add(" AND r.seq IN (SELECT run FROM ").add(table).add(" WHERE key = ?").bind(key);
+  if (comparison.op == Op::is_null || comparison.op == Op::is_not_null) return {};
   const auto* value = std::get_if<std::string>(&comparison.value);
   if (comparison.op == Op::eq && value != nullptr) {  // the index holds the first 64 characters
-    query.add(" AND substr(value, 1, 64) = substr(?, 1, 64)").bind(std::string_view(*value));
+    query.add(" AND substr(t.value, 1, 64) = substr(?, 1, 64)").bind(std::string_view(*value));
   }
   query.add(" AND ");
-  if (auto added = query.compare_text("value", comparison); !added) return added;
+  return query.compare_text("t.value", comparison);
+}
+
+// " AND …", true for runs that meet the condition.
+Result<void> add_condition(SqlText& query, const Condition& condition, Form form) {
+  const auto& [comparison, target] = condition;
+  if (target.entity == Entity::attribute) {
+    query.add(" AND ");
+    return target.numeric ? query.compare_number(target.column, comparison)
+                          : query.compare_text(target.column, comparison);
+  }
+  const std::string_view table =
+      target.entity == Entity::dataset ? "run_inputs" : table_of(target.entity);
+  const std::string_view negated = comparison.op == Op::is_null ? "NOT " : "";
+  if (form == Form::list) {
+    query.add(" AND r.seq ").add(negated).add("IN (SELECT t.run FROM ").add(table).add(" t WHERE ");
+  } else {
+    query.add(" AND ").add(negated).add("EXISTS (SELECT 1 FROM ").add(table);
+    query.add(" t WHERE t.run = r.seq AND ");
+  }
+  if (auto added = add_row_test(query, condition); !added) return added;
   query.add(")");
   return {};
 }
 
-Result<void> add_condition(SqlText& query, const Comparison& comparison) {
-  const auto target = find_target(comparison.name);
-  if (!target) return target.error();
-  switch (target->entity) {
-    case Entity::attribute:
-      query.add(" AND ");
-      return target->numeric ? query.compare_number(target->column, comparison)
-                             : query.compare_text(target->column, comparison);
-    case Entity::metric:
-      // NaN is not equal to any number, and neither less nor greater.
-      query.add(" AND r.seq IN (SELECT run FROM run_latest_metrics WHERE key = ?")
-          .bind(std::string_view(comparison.name.key))
-          .add(comparison.op == Op::ne ? " AND (is_nan = 1 OR " : " AND (is_nan = 0 AND ");
-      if (auto added = query.compare_number("value", comparison); !added) return added;
-      query.add("))");
-      return {};
-    case Entity::param:
-      return add_keyed_text(query, "run_params", comparison);
-    case Entity::tag:
-      return add_keyed_text(query, "run_tags", comparison);
-    case Entity::dataset:
-      query.add(" AND r.seq IN (SELECT run FROM run_inputs WHERE ");
-      if (auto added = query.compare_text(target->column, comparison); !added) return added;
-      query.add(")");
-      return {};
-  }
-  return internal("unknown kind of name in a filter");
-}
-
-// When all runs are ordered by a metric first, the result is three lists one after the other: runs
-// with a number, with NaN, and without the metric. `whole` is everything else.
+// When runs are walked in the order of a metric, the result is three lists one after the other:
+// runs with a number, with NaN, and without the metric. `whole` is everything else.
 enum class Part { whole, numbers, nans, missing };
 
 // Everything needed to write the statement of any part.
@@ -134,7 +173,7 @@ struct Plan {
   std::string experiments;                     // "[1,2]"
   std::optional<std::int64_t> one_experiment;  // when it is just one
   View view = View::active_only;
-  std::vector<Comparison> filter;
+  std::vector<Condition> filter;
   struct By {
     Order order;
     Target target;
@@ -142,8 +181,14 @@ struct Plan {
   std::vector<By> by;
   std::string identity;  // what page tokens are bound to
 
-  bool by_metric() const {
-    return filter.empty() && !by.empty() && by[0].target.entity == Entity::metric;
+  // The way: chosen by choose_way().
+  bool walk = false;                 // in the order wanted
+  std::optional<std::size_t> first;  // the condition whose runs are collected
+
+  bool by_metric() const { return !by.empty() && by[0].target.entity == Entity::metric; }
+  bool by_start() const {  // an index has this order
+    return one_experiment &&
+           (by.empty() || (by[0].target.column == "r.start_ms" && by[0].order.descending));
   }
 };
 
@@ -158,7 +203,11 @@ Result<Plan> make_plan(const RunSearch& search) {
       fmt::format("runs|{}|{}|{}", plan.experiments, static_cast<int>(search.view), search.filter);
   auto filter = parse_filter(search.filter);
   if (!filter) return filter.error();
-  plan.filter = *std::move(filter);
+  for (auto& comparison : *filter) {
+    auto condition = make_condition(std::move(comparison));
+    if (!condition) return condition.error();
+    plan.filter.push_back(*std::move(condition));
+  }
   for (const auto& text : search.order_by) {
     plan.identity += "|" + text;
     auto order = parse_order(text);
@@ -168,18 +217,37 @@ Result<Plan> make_plan(const RunSearch& search) {
     if (target->entity == Entity::dataset) {
       return invalid_argument("order_by: runs have many datasets and cannot be ordered by one");
     }
+    for (const auto& [other, meant] : plan.by) {
+      const bool same = meant.entity == target->entity &&
+                        (meant.entity == Entity::attribute ? meant.column == target->column
+                                                           : other.name.key == order->name.key);
+      if (same) {
+        return invalid_argument(fmt::format(
+            "`order_by` contains duplicate fields: '{}' stands there twice", order->name.text()));
+      }
+    }
     plan.by.push_back({*std::move(order), *std::move(target)});
     if (plan.by.size() > 20) return invalid_argument("order_by has more than 20 entries");
   }
   return plan;
 }
 
+void add_experiments(SqlText& query, const Plan& plan) {
+  if (plan.one_experiment) {
+    query.add("r.experiment_id = ?").bind(*plan.one_experiment);
+  } else {
+    query.add("r.experiment_id IN (SELECT value FROM json_each(?))")
+        .bind(std::string_view(plan.experiments));
+  }
+  if (plan.view == View::active_only) query.add(" AND r.deleted_ms IS NULL");
+  if (plan.view == View::deleted_only) query.add(" AND r.deleted_ms IS NOT NULL");
+}
+
 // The order's own table, joined as o<i>.
 void add_join(SqlText& query, const Plan::By& by, std::size_t i) {
-  const std::string_view table = by.target.entity == Entity::metric  ? "run_latest_metrics"
-                                 : by.target.entity == Entity::param ? "run_params"
-                                                                     : "run_tags";
-  query.add(fmt::format(" LEFT JOIN {} o{} ON o{}.run = r.seq AND o{}.key = ?", table, i, i, i))
+  query
+      .add(fmt::format(" LEFT JOIN {} o{} ON o{}.run = r.seq AND o{}.key = ?",
+                       table_of(by.target.entity), i, i, i))
       .bind(std::string_view(by.order.name.key));
 }
 
@@ -197,14 +265,59 @@ std::string order_term(const Plan::By& by, std::size_t i) {
   return fmt::format("o{0}.run IS NULL, o{0}.value{1}, ", i, direction);
 }
 
+// The tables, each run once, before WHERE.
+Result<void> add_tables(SqlText& query, const Plan& plan, Part part) {
+  // CROSS JOIN: SQLite keeps the order of the tables, so the first is the outer loop.
+  if (part == Part::numbers || part == Part::nans) {
+    query.add(" FROM run_latest_metrics o0 CROSS JOIN runs r ON r.seq = o0.run");
+  } else if (plan.first) {
+    const Condition& first = plan.filter[*plan.first];
+    query.add(" FROM (SELECT t.run FROM ").add(table_of(first.target.entity)).add(" t WHERE ");
+    if (auto added = add_row_test(query, first); !added) return added;
+    query.add(") AS d CROSS JOIN runs r ON r.seq = d.run");
+  } else if (plan.walk && part == Part::whole) {
+    query.add(" FROM runs r INDEXED BY ");
+    query.add(plan.view == View::active_only ? "runs_newest" : "runs_all");
+  } else {
+    query.add(" FROM runs r");
+  }
+  return {};
+}
+
+// The part's own conditions, after WHERE.
+void add_part(SqlText& query, const Plan& plan, Part part) {
+  if (part == Part::whole) return;
+  const std::string_view key = plan.by[0].order.name.key;
+  if (part == Part::missing) {
+    query.add("NOT EXISTS (SELECT 1 FROM run_latest_metrics t WHERE t.run = r.seq AND t.key = ?)")
+        .bind(key)
+        .add(" AND ");
+  } else {
+    query.add("o0.key = ? AND o0.is_nan = ").bind(key);
+    query.add(part == Part::nans ? "1 AND " : "0 AND ");
+  }
+}
+
+Result<void> add_filter(SqlText& query, const Plan& plan, Part part) {
+  for (std::size_t i = 0; i < plan.filter.size(); ++i) {
+    const Condition& condition = plan.filter[i];
+    if (plan.first == i) continue;  // see add_tables
+    if (part == Part::numbers && condition.is_of_metric(plan.by[0].order.name.key)) {
+      query.add(" AND ");  // on the index that is walked
+      if (auto added = query.compare_number("o0.value", condition.comparison); !added) return added;
+      continue;
+    }
+    const Form form = plan.walk || plan.first ? Form::probe : Form::list;
+    if (auto added = add_condition(query, condition, form); !added) return added;
+  }
+  return {};
+}
+
 Result<SqlText> write_query(const Plan& plan, Part part, std::string_view select,
                             std::optional<std::pair<std::int64_t, std::int64_t>> limit_offset) {
   SqlText query;
-  const bool by_index = part == Part::numbers || part == Part::nans;
   query.add("SELECT ").add(select);
-  // CROSS JOIN: SQLite keeps the order of the tables, so the metric's index is the outer loop.
-  query.add(by_index ? " FROM run_latest_metrics o0 CROSS JOIN runs r ON r.seq = o0.run"
-                     : " FROM runs r");
+  if (auto added = add_tables(query, plan, part); !added) return added.error();
   const std::size_t first_joined = part == Part::whole ? 0 : 1;
   if (limit_offset) {
     for (std::size_t i = first_joined; i < plan.by.size(); ++i) {
@@ -212,37 +325,107 @@ Result<SqlText> write_query(const Plan& plan, Part part, std::string_view select
     }
   }
   query.add(" WHERE ");
-  if (by_index) {
-    query.add("o0.key = ? AND o0.is_nan = ").bind(std::string_view(plan.by[0].order.name.key));
-    query.add(part == Part::nans ? "1 AND " : "0 AND ");
-  } else if (part == Part::missing) {
-    query.add("r.seq NOT IN (SELECT run FROM run_latest_metrics WHERE key = ?) AND ")
-        .bind(std::string_view(plan.by[0].order.name.key));
-  }
-  if (plan.one_experiment) {  // lets SQLite read runs_newest in order
-    query.add("r.experiment_id = ?").bind(*plan.one_experiment);
-  } else {
-    query.add("r.experiment_id IN (SELECT value FROM json_each(?))")
-        .bind(std::string_view(plan.experiments));
-  }
-  if (plan.view == View::active_only) query.add(" AND r.deleted_ms IS NULL");
-  if (plan.view == View::deleted_only) query.add(" AND r.deleted_ms IS NOT NULL");
-  for (const auto& comparison : plan.filter) {
-    if (auto added = add_condition(query, comparison); !added) return added.error();
-  }
+  add_part(query, plan, part);
+  add_experiments(query, plan);
+  if (auto added = add_filter(query, plan, part); !added) return added.error();
   if (limit_offset) {
     query.add(" ORDER BY ");
     if (part == Part::numbers) {
       query.add(plan.by[0].order.descending ? "o0.value DESC, " : "o0.value, ");
     }
     for (std::size_t i = first_joined; i < plan.by.size(); ++i) {
+      // start_ms is never NULL, and a term that says so would hide the index's order
+      if (plan.by[i].target.column == "r.start_ms") {
+        query.add(plan.by[i].order.descending ? "r.start_ms DESC, " : "r.start_ms, ");
+        continue;
+      }
       query.add(order_term(plan.by[i], i));
     }
-    query.add("r.start_ms DESC, r.id LIMIT ? OFFSET ?")
-        .bind(limit_offset->first)
-        .bind(limit_offset->second);
+    const auto is_start = [](const Plan::By& by) { return by.target.column == "r.start_ms"; };
+    if (std::ranges::none_of(plan.by, is_start)) query.add("r.start_ms DESC, ");
+    query.add("r.id LIMIT ? OFFSET ?").bind(limit_offset->first).bind(limit_offset->second);
   }
   return query;
+}
+
+Result<std::int64_t> read_number(db::Connection& connection, const SqlText& query) {
+  auto rows = query.run(connection);
+  if (!rows) return rows.error();
+  const std::int64_t number = rows->next() ? rows->integer(0) : 0;
+  if (auto status = rows->status(); !status) return status.error();
+  return number;
+}
+
+// Counting stops here: it is to cost a fraction of a millisecond.
+constexpr std::int64_t kMostCounted = 4'000;
+
+// How many rows the condition's table has for it, or kMostCounted.
+Result<std::int64_t> count_rows(db::Connection& connection, const Condition& condition) {
+  SqlText query;
+  query.add("SELECT count(*) FROM (SELECT 1 FROM ").add(table_of(condition.target.entity));
+  query.add(" t WHERE ");
+  if (auto added = add_row_test(query, condition); !added) return added.error();
+  query.add(" LIMIT ?) AS counted").bind(kMostCounted);
+  return read_number(connection, query);
+}
+
+// Guesses how many runs either way looks at, taking the conditions for independent of each other.
+Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wanted) {
+  const bool can_walk = plan.by_metric() || plan.by_start();
+  if (plan.filter.empty()) {
+    plan.walk = can_walk;
+    return {};
+  }
+  if (std::ranges::any_of(plan.filter, &Condition::names_runs)) return {};
+  SqlText counting;
+  counting.add("SELECT count(*) FROM (SELECT 1 FROM runs r WHERE ");
+  add_experiments(counting, plan);
+  counting.add(" LIMIT ?) AS counted").bind(kMostCounted);
+  auto all = read_number(connection, counting);
+  if (!all) return all.error();
+  double collected = std::numeric_limits<double>::infinity();
+  if (*all < kMostCounted) {
+    collected = static_cast<double>(*all);
+  } else {
+    SqlText greatest;
+    greatest.add("SELECT max(seq) FROM runs");
+    all = read_number(connection, greatest);
+    if (!all) return all.error();
+  }
+  double walked = static_cast<double>(wanted);
+  for (std::size_t i = 0; i < plan.filter.size(); ++i) {
+    if (!plan.filter[i].is_indexed()) {
+      walked *= 2;
+      continue;
+    }
+    const auto count = count_rows(connection, plan.filter[i]);
+    if (!count) return count.error();
+    walked *= std::max(
+        1.0, static_cast<double>(*all) / static_cast<double>(std::max<std::int64_t>(1, *count)));
+    if (*count < kMostCounted && static_cast<double>(*count) < collected) {
+      collected = static_cast<double>(*count);
+      plan.first = i;
+    }
+  }
+  plan.walk = can_walk && walked <= collected;
+  if (plan.walk) plan.first.reset();
+  return {};
+}
+
+// The parts that can hold runs, in their order.
+std::vector<Part> parts_of(const Plan& plan) {
+  if (!plan.walk || !plan.by_metric()) return {Part::whole};
+  std::vector<Part> parts = {Part::numbers};
+  bool nans = true;
+  bool missing = true;
+  for (const Condition& condition : plan.filter) {
+    if (!condition.is_of_metric(plan.by[0].order.name.key)) continue;
+    missing = false;
+    if (condition.comparison.op != Op::ne) nans = false;
+  }
+  if (nans) parts.push_back(Part::nans);
+  if (missing) parts.push_back(Part::missing);
+  return parts;
 }
 
 // Appends up to `most` runs of one part, leaving out the first `skip`; `skip` becomes what is still
@@ -276,7 +459,7 @@ Result<Page<Run>> Tracking::search_runs(const RunSearch& search) const {
   if (auto checked = check_page_size(search.max_results, impl_->limits.page); !checked) {
     return checked.error();
   }
-  const auto plan = make_plan(search);
+  auto plan = make_plan(search);
   if (!plan) return plan.error();
   const auto offset = read_page_token(search.page, plan->identity);
   if (!offset) return offset.error();
@@ -284,9 +467,8 @@ Result<Page<Run>> Tracking::search_runs(const RunSearch& search) const {
     std::vector<std::int64_t> seqs;
     std::int64_t skip = *offset;
     const std::int64_t wanted = search.max_results + 1;  // one more tells whether a page follows
-    const auto parts = plan->by_metric() ? std::vector{Part::numbers, Part::nans, Part::missing}
-                                         : std::vector{Part::whole};
-    for (const Part part : parts) {
+    if (auto chosen = choose_way(c, *plan, skip + wanted); !chosen) return chosen.error();
+    for (const Part part : parts_of(*plan)) {
       const std::int64_t missing = wanted - std::ssize(seqs);
       if (missing == 0) break;
       if (auto took = take(c, *plan, part, missing, skip, seqs); !took) return took.error();
