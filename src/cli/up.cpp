@@ -2,15 +2,18 @@
 // Prometheus and slipway's own API, and keeps monitoring and the feedback loop going.
 #include <iostream>
 
+#include "api/collection_api.h"
 #include "api/inference_api.h"
 #include "api/metrics_api.h"
 #include "api/mlflow_api.h"
 #include "api/pipelines_api.h"
+#include "api/registry_api.h"
 #include "api/signed_links.h"
 #include "api/slipway_api.h"
 #include "base/log.h"
 #include "blob/multipart.h"
 #include "cli/child.h"
+#include "cli/collection_internal.h"
 #include "cli/command_internal.h"
 #include "cli/gate.h"
 #include "cli/hangup.h"
@@ -23,6 +26,8 @@ namespace slipway::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kKeepEvery{250};
+// Most of them wait for the disk: those that wait together share one flush of it.
+constexpr int kWorkers = 32;
 
 struct UpFlags {
   std::string address = "127.0.0.1";
@@ -139,7 +144,10 @@ int serve(const Globals& globals, const UpFlags& flags) {
                                 {home.clock(), home.audit(), home.deployments(), home.predictions(),
                                  home.monitor(), home.labels(), home.loop(),
                                  [&](const Context& request) { return keeper.catch_up(request); }});
+        api::add_registry_routes(router, home.registry(), home.webhooks());
         api::add_pipeline_routes(router, {home.queue(), home.engine()});
+        governance::Collector collector = collector_of(home);
+        api::add_collection_routes(router, collector);
         std::atomic<server::HttpServer*> serving{
             nullptr};  // answers before start() returns, and may be asked for /metrics then
         api::Metrics metrics;
@@ -169,6 +177,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
         }
         auto started = server::HttpServer::start({.address = flags.address,
                                                   .port = flags.port,
+                                                  .worker_threads = kWorkers,
                                                   .host_names = flags.host_names,
                                                   .tls_certificate = flags.tls_certificate,
                                                   .tls_key = flags.tls_key},
