@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "blob/store.h"
+#include "blob/stream.h"
 #include "support/crash.h"
 #include "support/support.h"
 
@@ -18,7 +19,7 @@ std::string content(int number) {
 }
 
 // One blob of each way to put it, each noted once it is acknowledged.
-void put_three(const fs::path& home) {
+void put_four(const fs::path& home) {
   const auto store = Store::open(home / "blobs");
   ASSERT_TRUE(ok(store));
   const auto put = [&](const Result<Ref>& ref) {
@@ -29,15 +30,21 @@ void put_three(const fs::path& home) {
   put((*store)->put_file(home / "two"));
   std::ofstream(home / "three") << content(3);
   put((*store)->put_file_moving(home / "three"));
+  auto writer = Writer::open(**store);
+  ASSERT_TRUE(ok(writer));
+  const std::string pieces = content(4);
+  for (std::size_t at = 0; at < pieces.size(); at += 500'000)
+    ASSERT_TRUE(ok((*writer)->append(std::string_view(pieces).substr(at, 500'000))));
+  put((*writer)->commit());
 }
 
 TEST(BlobCrash, LeavesAcknowledgedBlobsWholeAndNothingHalfWritten) {
-  if (!test::crash_home().empty()) return put_three(test::crash_home());
+  if (!test::crash_home().empty()) return put_four(test::crash_home());
   if (!test::kHasFaultPoints) GTEST_SKIP() << "needs fault points: the debug, asan or tsan preset";
   int kills = 0;
   for (const std::string point :
        {"tmp_partial", "tmp_full", "fsync", "after_fsync", "after_rename"}) {
-    for (int hit = 1; hit <= 3; ++hit) {
+    for (int hit = 1; hit <= 4; ++hit) {
       SCOPED_TRACE(point + " " + std::to_string(hit));
       const test::Scratch scratch;
       const int status =
@@ -57,7 +64,7 @@ TEST(BlobCrash, LeavesAcknowledgedBlobsWholeAndNothingHalfWritten) {
           EXPECT_LT(entry.file_size(), 1U) << entry.path();  // lock files only
       }
       // The work can be done again, and then all of it is there.
-      for (int i = 1; i <= 3; ++i) EXPECT_TRUE(ok((*store)->put_bytes(content(i))));
+      for (int i = 1; i <= 4; ++i) EXPECT_TRUE(ok((*store)->put_bytes(content(i))));
     }
   }
   std::printf("blob writes killed: %d, violations: 0 when this test passes\n", kills);
