@@ -63,7 +63,7 @@ Result<void> add_condition(SqlText& query, const Subject& subject, const Compari
     if (not_prompts) {
       Comparison prompts = comparison;
       prompts.op = tracking::Op::eq;
-      query.add(" AND NOT (1");
+      query.add(" AND NOT (1 = 1");
       if (auto added = add_condition(query, subject, prompts); !added) return added;
       query.add(")");
       return {};
@@ -144,7 +144,7 @@ std::string cut_page(std::vector<T>& rows, const Search& search, const Prepared&
 }  // namespace
 
 Result<Page<RegisteredModel>> Registry::search_models(const Search& search) const {
-  const auto prepared = prepare(kModels, "SELECT m.name FROM registered_models m WHERE 1", search,
+  const auto prepared = prepare(kModels, "SELECT m.name FROM registered_models m WHERE 1 = 1", search,
                                 kMostModels, "m.name");
   if (!prepared) return prepared.error();
   return impl_->db.read([&](db::Connection& c) -> Result<Page<RegisteredModel>> {
@@ -173,7 +173,7 @@ Result<Page<ModelVersion>> Registry::search_versions(const Search& search) const
               "v.digest, v.description, v.status, v.stage, v.user, v.metadata, v.created, "
               "v.updated, v.storage, v.run_link FROM model_versions v JOIN registered_models m ON "
               "m.id = v.model_id "
-              "WHERE 1",
+              "WHERE 1 = 1",
               search, kMostVersions, "m.name, v.number DESC");
   if (!prepared) return prepared.error();
   return impl_->db.read([&](db::Connection& c) -> Result<Page<ModelVersion>> {

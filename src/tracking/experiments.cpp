@@ -263,7 +263,7 @@ Result<Page<Experiment>> Tracking::search_experiments(const ExperimentSearch& se
       "FROM experiments e WHERE ");
   query.add(search.view == View::active_only    ? "e.deleted_ms IS NULL"
             : search.view == View::deleted_only ? "e.deleted_ms IS NOT NULL"
-                                                : "1");
+                                                : "1 = 1");
   for (const auto& comparison : *filter) {
     if (auto added = add_condition(query, comparison); !added) return added.error();
   }

@@ -22,7 +22,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 
 -- name: put_last
 INSERT INTO step_last (pipeline, step, key) VALUES (?, ?, ?)
-ON CONFLICT (pipeline, step) DO UPDATE SET key = excluded.key WHERE key <> excluded.key
+ON CONFLICT (pipeline, step) DO UPDATE SET key = excluded.key WHERE step_last.key <> excluded.key
 
 -- name: last_results
 SELECT l.step, l.key, c.inputs, c.outputs, c.artifacts, c.passed, c.summary, c.run_id, c.created_at, c.duration

@@ -105,7 +105,8 @@ SELECT data FROM run_metric_chunks WHERE run = ? AND key = ? AND first_ms BETWEE
 INSERT INTO run_latest_metrics(run, key, value, is_nan, step, timestamp_ms) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET value = excluded.value, is_nan = excluded.is_nan, step = excluded.step,
   timestamp_ms = excluded.timestamp_ms
-WHERE (excluded.step, excluded.timestamp_ms, excluded.value) > (step, timestamp_ms, value)
+WHERE (excluded.step, excluded.timestamp_ms, excluded.value) >
+  (run_latest_metrics.step, run_latest_metrics.timestamp_ms, run_latest_metrics.value)
 
 -- name: old_metric_points
 SELECT value, is_nan, step, timestamp_ms FROM run_metrics WHERE run = ? AND key = ?
