@@ -265,7 +265,10 @@ Result<void> Directory::set_admin(const Context& ctx, const std::string& name, b
 Result<std::optional<std::string>> Directory::bootstrap(const Context& ctx,
                                                         const std::string& admin) {
   if (auto fresh = refresh(); !fresh) return fresh.error();
-  if (!snapshot()->users.empty()) return std::optional<std::string>();
+  const auto now = snapshot();
+  const bool has_admin = std::ranges::any_of(
+      now->users, [](const auto& entry) { return entry.second.admin; });
+  if (has_admin) return std::optional<std::string>();
   const std::string chance = impl_->ids.next();  // 128 bits
   const std::string password = fmt::format("{}-{}-{}-{}", chance.substr(0, 8), chance.substr(8, 8),
                                            chance.substr(16, 8), chance.substr(24, 8));
@@ -276,6 +279,16 @@ Result<std::optional<std::string>> Directory::bootstrap(const Context& ctx,
   });
   if (!added) return added.error();
   return std::optional(password);
+}
+
+Result<void> Directory::ensure_service_user(const Context& ctx) {
+  const std::string name(kServiceUser);
+  if (auto fresh = refresh(); !fresh) return fresh;
+  if (snapshot()->user_named(name) != nullptr) return {};
+  auto added = impl_->change(
+      [&](db::Transaction& tx) { return impl_->insert_user(tx, ctx, {.name = name}, ""); });
+  if (!added) return added.error();
+  return grant(ctx, {.user = name}, workspace(), Level::edit);
 }
 
 }  // namespace slipway::access

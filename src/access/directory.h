@@ -95,8 +95,12 @@ class Directory {
                        const std::string& to);
   Result<void> removed(db::Transaction& tx, Kind kind, const std::string& name);
 
-  // The first user of a home: an admin with a password nobody chose. Nothing when there are users.
+  // The first admin of a home, with a password nobody chose. Nothing when there is an admin.
   Result<std::optional<std::string>> bootstrap(const Context& ctx, const std::string& admin);
+
+  // The user that slipway's own jobs act as: without a password, with edit on the workspace. Made
+  // when missing.
+  Result<void> ensure_service_user(const Context& ctx);
 
   const HashCost& cost() const;
 

@@ -56,7 +56,8 @@ std::string folded(std::string_view name) {
 Result<void> check_user_name(std::string_view name) {
   if (auto sound = check_name(name, "user"); !sound) return sound;
   // These act in the audit log without being anybody.
-  for (const std::string_view taken : {"local", "everyone", "anonymous"}) {
+  for (const std::string_view taken : {std::string_view("local"), std::string_view("everyone"),
+                                       std::string_view("anonymous"), kServiceUser}) {
     if (folded(name) == taken)
       return invalid_argument(fmt::format("'{}' is reserved: choose another name", name));
   }

@@ -30,6 +30,7 @@ Result<Kind> parse_kind(std::string_view text);
 
 inline constexpr std::string_view kAny = "*";
 inline constexpr std::string_view kDefaultWorkspace = "default";
+inline constexpr std::string_view kServiceUser = "slipway";
 
 // A thing with an owner. Experiments go by their id, which no rename changes and no other ever
 // gets; models and deployments by name. In a grant the name may be "*", all of the kind; a grant on

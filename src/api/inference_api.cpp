@@ -34,9 +34,12 @@ struct Addressed {
   const Target* target = nullptr;
 };
 
-Error unknown_model(const serving::ModelHost& host, std::string_view name) {
+Error unknown_model(const serving::ModelHost& host, const Principal& asks, std::string_view name) {
   std::vector<std::string> names;
-  for (const auto& served : host.all()) names.push_back(served->deployment().name);
+  for (const auto& served : host.all()) {
+    if (sees(asks, "deployment", served->deployment().name))
+      names.push_back(served->deployment().name);
+  }
   if (names.empty())
     return not_found(fmt::format("no model '{}' is deployed, nor is any other", name));
   if (const auto near = nearest(name, names))
@@ -46,10 +49,11 @@ Error unknown_model(const serving::ModelHost& host, std::string_view name) {
 }
 
 // The deployment and version a path names; not_found, or unavailable when nothing is loaded yet.
-Result<Addressed> address(const serving::ModelHost& host, const Request& request) {
+Result<Addressed> address(const serving::ModelHost& host, const Principal& asks,
+                          const Request& request) {
   const std::string_view name = request.param("model");
   auto served = host.find(name);
-  if (served == nullptr) return unknown_model(host, name);
+  if (served == nullptr) return unknown_model(host, asks, name);
   const std::string_view version = request.param("version");
   if (version.empty()) {
     if (served->primary() == nullptr) {
@@ -145,9 +149,10 @@ void infer(Shared& shared, const Addressed& addressed, SteadyTime started, const
 }
 
 server::AsyncHandler infer_handler(const std::shared_ptr<Shared>& shared) {
-  return [shared](const Context&, const std::shared_ptr<Request>& request, const Respond& respond) {
+  return [shared](const Context& ctx, const std::shared_ptr<Request>& request,
+                  const Respond& respond) {
     const SteadyTime started = shared->clock.steady();
-    auto addressed = address(shared->host, *request);
+    auto addressed = address(shared->host, ctx.principal, *request);
     if (!addressed) return respond(inference_error(addressed.error()));
     if (request->body.size() <= shared->options.large_body)
       return infer(*shared, *addressed, started, *request, respond);
@@ -191,10 +196,12 @@ Json duration(std::int64_t count, std::int64_t micros) {
   return {{"count", count}, {"ns", micros * 1000}};
 }
 
-Json statistics(const serving::ModelHost& host, std::string_view model, std::string_view version) {
+Json statistics(const serving::ModelHost& host, const Principal& asks, std::string_view model,
+                std::string_view version) {
   Json rows = Json::array();
   for (const auto& [name, number, role, stats] : host.version_stats()) {
     if (role != serving::Role::primary || (!model.empty() && name != model)) continue;
+    if (!sees(asks, "deployment", name)) continue;
     if (!version.empty() && std::to_string(number) != version) continue;
     const std::int64_t requests = stats->requests.load();
     const std::int64_t micros = stats->latency_sum_us.load();
@@ -228,10 +235,11 @@ void add_inference_routes(server::Router& router, serving::ModelHost& host, cons
   const auto shared = std::make_shared<Shared>(host, clock, ids, std::move(options));
   // None of these blocks, so all run on the io thread.
   const auto get = [&](const std::string& pattern, auto handler) {
-    router.add_async(
-        "GET", pattern, server::Access::use, &inference_error,
-        [shared, handler](const Context&, const std::shared_ptr<Request>& request,
-                          const Respond& respond) { respond(handler(*shared, *request)); });
+    router.add_async("GET", pattern, server::Access::read, &inference_error,
+                     [shared, handler](const Context& ctx, const std::shared_ptr<Request>& request,
+                                       const Respond& respond) {
+                       respond(handler(*shared, ctx.principal, *request));
+                     });
   };
   const auto open = [&](const std::string& pattern, auto handler) {
     router.add_async("GET", pattern, server::Access::open, &inference_error,
@@ -252,25 +260,26 @@ void add_inference_routes(server::Router& router, serving::ModelHost& host, cons
                   {"extensions", {"binary_tensor_data", "statistics", "parameters"}}}
                  .dump());
   });
-  get("/v2/models/stats", [](const Shared& state, const Request&) {
-    return server::json_text(200, statistics(state.host, {}, {}).dump());
+  get("/v2/models/stats", [](const Shared& state, const Principal& asks, const Request&) {
+    return server::json_text(200, statistics(state.host, asks, {}, {}).dump());
   });
   for (const std::string path : {"/v2/models/{model}", "/v2/models/{model}/versions/{version}"}) {
-    get(path, [](const Shared& state, const Request& request) {
-      auto addressed = address(state.host, request);
+    get(path, [](const Shared& state, const Principal& asks, const Request& request) {
+      auto addressed = address(state.host, asks, request);
       if (!addressed) return inference_error(addressed.error());
       return server::json_text(200, metadata(*addressed).dump());
     });
-    get(path + "/ready", [](const Shared& state, const Request& request) {
-      auto addressed = address(state.host, request);
+    get(path + "/ready", [](const Shared& state, const Principal& asks, const Request& request) {
+      auto addressed = address(state.host, asks, request);
       if (!addressed) return inference_error(addressed.error());
       return server::json_text(200, Json{{"name", request.param("model")}, {"ready", true}}.dump());
     });
-    get(path + "/stats", [](const Shared& state, const Request& request) {
+    get(path + "/stats", [](const Shared& state, const Principal& asks, const Request& request) {
       if (state.host.find(request.param("model")) == nullptr)
-        return inference_error(unknown_model(state.host, request.param("model")));
+        return inference_error(unknown_model(state.host, asks, request.param("model")));
       return server::json_text(
-          200, statistics(state.host, request.param("model"), request.param("version")).dump());
+          200,
+          statistics(state.host, asks, request.param("model"), request.param("version")).dump());
     });
     router.add_async("POST", path + "/infer", server::Access::use, &inference_error,
                      infer_handler(shared));

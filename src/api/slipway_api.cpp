@@ -70,11 +70,13 @@ Response post_labels(const SlipwayParts& parts, const Request& request) {
   return answer(200, {{"accepted", labels->size()}, {"unknown_predictions", unknown}});
 }
 
-Response get_deployments(const SlipwayParts& parts) {
+Response get_deployments(const SlipwayParts& parts, const Context& ctx) {
   auto list = parts.deployments.list();
   if (!list) return slipway_error(list.error());
   Json all = Json::array();
-  for (const serving::Deployment& deployment : *list) all.push_back(deployment.to_json());
+  for (const serving::Deployment& deployment : *list) {
+    if (sees(ctx.principal, "deployment", deployment.name)) all.push_back(deployment.to_json());
+  }
   return answer(200, {{"deployments", all}});
 }
 
@@ -127,7 +129,7 @@ Response get_settled(const SlipwayParts& parts, const Context& ctx, const Reques
       200, {{"settled", *watched && *looped}, {"monitoring", *watched}, {"feedback", *looped}});
 }
 
-Response get_alerts(const SlipwayParts& parts, const Request& request) {
+Response get_alerts(const SlipwayParts& parts, const Context& ctx, const Request& request) {
   auto limit = number_of(request, "limit", 1000);
   if (!limit) return slipway_error(limit.error());
   auto alerts = parts.monitor.alerts({.deployment = std::string(request.query_value("deployment")),
@@ -135,7 +137,9 @@ Response get_alerts(const SlipwayParts& parts, const Request& request) {
                                       .limit = static_cast<int>(*limit)});
   if (!alerts) return slipway_error(alerts.error());
   Json all = Json::array();
-  for (const monitoring::Alert& alert : *alerts) all.push_back(alert.to_json());
+  for (const monitoring::Alert& alert : *alerts) {
+    if (sees(ctx.principal, "deployment", alert.deployment)) all.push_back(alert.to_json());
+  }
   return answer(200, {{"alerts", all}});
 }
 
@@ -190,7 +194,7 @@ void add_slipway_routes(server::Router& router, const SlipwayParts& parts) {
   add("POST", "/api/v1/deployments/{name}/labels", Access::use,
       [parts](const Context&, const Request& r) { return post_labels(parts, r); });
   add("GET", "/api/v1/deployments", Access::read,
-      [parts](const Context&, const Request&) { return get_deployments(parts); });
+      [parts](const Context& c, const Request&) { return get_deployments(parts, c); });
   add("GET", "/api/v1/deployments/{name}", Access::read,
       [parts](const Context&, const Request& r) { return get_deployment(parts, r); });
   add("GET", "/api/v1/deployments/{name}/windows", Access::read,
@@ -200,8 +204,8 @@ void add_slipway_routes(server::Router& router, const SlipwayParts& parts) {
   add("GET", "/api/v1/predictions/{id}", Access::read,
       [parts](const Context&, const Request& r) { return get_prediction(parts, r); });
   add("GET", "/api/v1/alerts", Access::read,
-      [parts](const Context&, const Request& r) { return get_alerts(parts, r); });
-  add("GET", "/api/v1/audit", Access::read,
+      [parts](const Context& c, const Request& r) { return get_alerts(parts, c, r); });
+  add("GET", "/api/v1/audit", Access::manage,
       [parts](const Context&, const Request& r) { return get_audit(parts, r); });
 }
 

@@ -42,10 +42,23 @@ int wait_for(const Context& ctx, pid_t child) {
   return status;
 }
 
+// This process's, with the token in place of any credentials of its own: in the environment, where
+// other users of the machine cannot read it, unlike in arguments.
+std::vector<std::string> environment_with(const std::string& token) {
+  std::vector<std::string> variables;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text(*entry);
+    if (token.empty() || !text.starts_with("MLFLOW_TRACKING_")) variables.emplace_back(text);
+  }
+  if (!token.empty()) variables.push_back("MLFLOW_TRACKING_TOKEN=" + token);
+  return variables;
+}
+
 }  // namespace
 
 Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
-                              const std::filesystem::path& home, const std::string& server_url) {
+                              const std::filesystem::path& home, const std::string& server_url,
+                              const std::string& token) {
   std::error_code problem;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", problem);
   if (problem) return internal("this program cannot find itself: " + problem.message());
@@ -80,6 +93,11 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 
+  std::vector<std::string> variables = environment_with(token);
+  std::vector<char*> environment;
+  for (std::string& variable : variables) environment.push_back(variable.data());
+  environment.push_back(nullptr);
+
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -95,7 +113,7 @@ Result<Json> run_pipeline_job(const Context& ctx, const jobs::Job& job,
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
   pid_t child = 0;
   const int spawned =
-      posix_spawn(&child, program.c_str(), &actions, &attributes, argv.data(), environ);
+      posix_spawn(&child, program.c_str(), &actions, &attributes, argv.data(), environment.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (spawned != 0) return errno_error(spawned, "cannot start", program);

@@ -1,0 +1,489 @@
+#include "api/access_guard.h"
+
+#include "access/policy.h"
+#include "api/access_rules_internal.h"
+#include "base/guarded.h"
+#include "base/json.h"
+#include "base/log.h"
+
+namespace slipway::api {
+namespace {
+
+using access::Decision;
+using access::Identity;
+using access::Kind;
+using access::Level;
+using access::Resource;
+using server::Request;
+using server::Response;
+using server::Router;
+
+constexpr std::size_t kMostRemembered = 65'536;
+
+Level level_of(server::Access access) {
+  switch (access) {
+    case server::Access::open:
+      return Level::none;
+    case server::Access::read:
+      return Level::read;
+    case server::Access::use:
+      return Level::use;
+    case server::Access::edit:
+      return Level::edit;
+    case server::Access::manage:
+      return Level::manage;
+  }
+  return Level::manage;
+}
+
+// "7" as the store writes it; what is no id names no experiment.
+Resource experiment_of(std::string_view id) {
+  const auto parsed = tracking::ExperimentId::parse(id);
+  return {Kind::experiment, parsed ? parsed->text() : std::string(id)};
+}
+
+// The experiment a path of the artifact proxy begins with: "7/<run>/artifacts/model". Other folders
+// belong to nobody in particular.
+Resource owner_of_path(std::string_view path) {
+  const std::string_view first = path.substr(0, path.find('/'));
+  const auto parsed = tracking::ExperimentId::parse(first);
+  if (!parsed || parsed->text() != first) return access::workspace();
+  return {Kind::experiment, parsed->text()};
+}
+
+bool one_of(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::ranges::find(words, text) != words.end();
+}
+
+}  // namespace
+
+struct AccessGuard::Impl {
+  using Rules = std::unordered_map<const Router::Route*, const Rule*>;
+  using Resolved = Result<std::vector<Resource>>;
+
+  GuardParts parts;
+  GuardOptions options;
+  Rules rules;
+  // Run or logged model -> experiment: never changes.
+  Guarded<std::unordered_map<std::string, std::int64_t>> owners{};
+  std::atomic<std::int64_t> admitted{0}, unauthenticated{0}, denied{0}, unseen{0};
+
+  bool open(const Router::Route& route) const {
+    return route.access == server::Access::open ||
+           (options.open_metrics && route.pattern == "/metrics");
+  }
+
+  // ---- answers ----
+
+  Response refusal(const Router::Route& route, const Error& error) {
+    Response response = route.errors(error);
+    if (error.code == Code::unauthenticated) {
+      ++unauthenticated;
+      response.headers.emplace_back("www-authenticate",
+                                    R"(Basic realm="slipway", charset="UTF-8")");
+    } else if (error.code == Code::permission_denied) {
+      ++denied;
+    } else if (error.code == Code::not_found) {
+      ++unseen;
+    } else if (error.code == Code::resource_exhausted) {
+      response.headers.emplace_back("retry-after", "20");
+    }
+    return response;
+  }
+
+  // ---- what a request is about ----
+
+  std::optional<std::int64_t> remembered(const std::string& key) const {
+    return owners.with([&](const auto& here) -> std::optional<std::int64_t> {
+      const auto at = here.find(key);
+      if (at == here.end()) return std::nullopt;
+      return at->second;
+    });
+  }
+
+  template <class Find>
+  Result<Resource> owner(const std::string& id, Find&& find) {
+    if (const auto known = remembered(id))
+      return Resource{Kind::experiment, std::to_string(*known)};
+    const auto found = find(id);
+    if (!found) return found.error();
+    owners.with([&](auto& here) {
+      if (here.size() >= kMostRemembered) here.clear();
+      here.emplace(id, found->value);
+    });
+    return Resource{Kind::experiment, found->text()};
+  }
+
+  Result<Resource> run(const std::string& id) {
+    return owner(id, [&](const auto& key) { return parts.ownership.of_run(key); });
+  }
+  Result<Resource> logged_model(const std::string& id) {
+    return owner(id, [&](const auto& key) { return parts.ownership.of_logged_model(key); });
+  }
+
+  // Nothing: not a thing that is kept here.
+  Result<std::optional<Resource>> source(const std::string& uri) {
+    const auto below = [&](std::string_view scheme) {
+      std::string_view rest = std::string_view(uri).substr(scheme.size());
+      while (rest.starts_with('/')) rest.remove_prefix(1);
+      return rest;
+    };
+    const auto wrap = [](Result<Resource> found) -> Result<std::optional<Resource>> {
+      if (!found) return found.error();
+      return std::optional(*std::move(found));
+    };
+    if (uri.starts_with("mlflow-artifacts:")) {
+      std::string_view rest = below("mlflow-artifacts:");
+      // "mlflow-artifacts://host:port/7/…" is the same place.
+      if (uri.starts_with("mlflow-artifacts://") && !uri.starts_with("mlflow-artifacts:///")) {
+        const auto slash = rest.find('/');
+        rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+      }
+      return std::optional(owner_of_path(rest));
+    }
+    if (uri.starts_with("runs:")) {
+      const std::string_view rest = below("runs:");
+      return wrap(run(std::string(rest.substr(0, rest.find('/')))));
+    }
+    if (uri.starts_with("models:")) {
+      const std::string_view rest = below("models:");
+      const std::string_view name = rest.substr(0, rest.find_first_of("/@"));
+      if (name == rest) return wrap(logged_model(std::string(name)));
+      return std::optional(Resource{Kind::model, std::string(name)});
+    }
+    return std::optional<Resource>();
+  }
+
+  Result<Resource> resolve(About about, const std::string& value) {
+    switch (about) {
+      case About::experiment:
+        return experiment_of(value);
+      case About::experiment_name: {
+        const auto id = parts.ownership.of_name(value);
+        if (!id) return id.error();
+        return Resource{Kind::experiment, id->text()};
+      }
+      case About::run:
+        return run(value);
+      case About::logged_model:
+        return logged_model(value);
+      case About::artifact:
+        return owner_of_path(value);
+      case About::model:
+        return Resource{Kind::model, value};
+      case About::deployment:
+        return Resource{Kind::deployment, value};
+      case About::prediction: {
+        const auto found = parts.predictions.find(value);
+        if (!found) return found.error();
+        return Resource{Kind::deployment, found->deployment};
+      }
+      default:
+        return access::workspace();
+    }
+  }
+
+  // A resource in the words of MLflow's grants.
+  static Result<Resource> granted(const Request& request) {
+    const std::string_view kinds[] = {"resource_type"};
+    const std::string_view names[] = {"resource_id"};
+    const auto kind = named_values(request, kinds);
+    const auto name = named_values(request, names);
+    if (!kind) return kind.error();
+    if (!name) return name.error();
+    if (kind->size() != 1 || name->size() != 1)
+      return invalid_argument("the request has to name one resource_type and one resource_id");
+    return resource_in_mlflows_words(kind->front(), name->front());
+  }
+
+  // ---- deciding ----
+
+  // What about a subject needs the database, unless its owner is remembered?
+  bool in_memory(const Subject& subject, const Request& request) const {
+    switch (subject.about) {
+      case About::experiment_name:
+      case About::prediction:
+      case About::source:
+        return false;
+      case About::run:
+      case About::logged_model: {
+        const auto ids = named_values(request, subject.fields);
+        return ids && std::ranges::all_of(
+                          *ids, [&](const auto& id) { return remembered(id).has_value(); });
+      }
+      default:
+        return true;
+    }
+  }
+
+  Result<void> allowed(const access::Snapshot& snapshot, const Identity& who,
+                       const Resource& resource, Level level, std::string_view named) {
+    const Decision decision = access::decide(snapshot, who, resource, level);
+    if (decision.allowed) return {};
+    if (decision.level == Level::none) return not_seen(who, named);
+    return permission_denied(decision.why);
+  }
+
+  static Error not_seen(const Identity& who, std::string_view named) {
+    return not_found(fmt::format("there is no {} that {} may see", named, who.name));
+  }
+
+  static Result<void> admin_only(const access::Snapshot& snapshot, const Identity& who) {
+    const access::User* user = snapshot.user(who.user);
+    const bool whole = who.scope.level == Level::manage && !who.scope.resource;
+    if (user != nullptr && user->admin && whole) return {};
+    return permission_denied(fmt::format(
+        "{} {}; this is for admins", who.name,
+        user != nullptr && user->admin ? "is an admin, but not with this token" : "is no admin"));
+  }
+
+  Result<void> check_new(const access::Snapshot& snapshot, const Identity& who, Kind kind,
+                         const Subject& subject, const Request& request) {
+    if (!subject.fields[0].empty()) {
+      const auto names = named_values(request, subject.fields);
+      if (!names) return names.error();
+      if (std::ranges::find(*names, access::kAny) != names->end())
+        return invalid_argument(
+            "'*' stands for all names in grants, so nothing may be called that");
+    }
+    const Decision decision = access::decide_create(snapshot, who, kind);
+    if (decision.allowed) return {};
+    return permission_denied(decision.why);
+  }
+
+  Result<void> check_self(const access::Snapshot& snapshot, const Identity& who,
+                          const Subject& subject, const Request& request) {
+    const auto names = named_values(request, subject.fields);
+    if (!names) return names.error();
+    const bool whole = who.scope.level == Level::manage && !who.scope.resource;
+    const access::User* user = names->size() == 1 ? snapshot.user_named(names->front()) : nullptr;
+    if (whole && user != nullptr && user->id == who.user) return {};
+    return admin_only(snapshot, who);
+  }
+
+  Result<void> check(const access::Snapshot& snapshot, const Identity& who,
+                     const Router::Route& route, const Subject& subject, const Request& request) {
+    const Level level = subject.level == Level::none ? level_of(route.access) : subject.level;
+    switch (subject.about) {
+      case About::nothing:
+      case About::anyone:
+        return {};
+      case About::admin:
+        return admin_only(snapshot, who);
+      case About::self:
+        return check_self(snapshot, who, subject, request);
+      case About::new_experiment:
+        return check_new(snapshot, who, Kind::experiment, subject, request);
+      case About::new_model:
+        return check_new(snapshot, who, Kind::model, subject, request);
+      case About::granted: {
+        const auto resource = granted(request);
+        if (!resource) return resource.error();
+        return allowed(snapshot, who, *resource, level, resource->text());
+      }
+      case About::workspace:
+        if (!subject.fields[0].empty()) break;
+        return on_workspace(snapshot, who, level);
+      default:
+        break;
+    }
+    return check_named(snapshot, who, subject, request, level);
+  }
+
+  static Result<void> on_workspace(const access::Snapshot& snapshot, const Identity& who,
+                                   Level level) {
+    const Decision decision = access::decide(snapshot, who, access::workspace(), level);
+    if (decision.allowed) return {};
+    return permission_denied(decision.why);  // that there is one is no secret
+  }
+
+  Result<void> check_named(const access::Snapshot& snapshot, const Identity& who,
+                           const Subject& subject, const Request& request, Level level) {
+    auto values = named_values(request, subject.fields);
+    if (!values) return values.error();
+    std::erase_if(*values, [](const std::string& value) { return value.empty(); });
+    if (values->empty()) {
+      if (subject.optional) return {};
+      if (subject.otherwise.empty()) {
+        return invalid_argument(
+            fmt::format("Missing value for required parameter '{}'", subject.fields[0]));
+      }
+      values->emplace_back(subject.otherwise);
+    }
+    for (const std::string& value : *values) {
+      if (subject.about == About::workspace) return on_workspace(snapshot, who, level);
+      const std::string named = fmt::format("{} '{}'", word(subject.about), value);
+      std::optional<Resource> resource;
+      if (subject.about == About::source) {
+        auto found = source(value);
+        if (!found)
+          return found.error().code == Code::not_found ? not_seen(who, named) : found.error();
+        if (!*found) continue;
+        resource = **found;
+      } else {
+        auto found = resolve(subject.about, value);
+        if (!found)
+          return found.error().code == Code::not_found ? not_seen(who, named) : found.error();
+        resource = *std::move(found);
+      }
+      if (auto fine = allowed(snapshot, who, *resource, level, named); !fine) return fine;
+    }
+    return {};
+  }
+
+  static std::string_view word(About about) {
+    switch (about) {
+      case About::experiment:
+      case About::experiment_name:
+        return "experiment";
+      case About::run:
+        return "run";
+      case About::logged_model:
+        return "logged model";
+      case About::artifact:
+        return "file";
+      case About::source:
+        return "source";
+      case About::model:
+        return "registered model";
+      case About::deployment:
+        return "model";  // as the Open Inference Protocol calls it
+      case About::prediction:
+        return "prediction";
+      default:
+        return "thing";
+    }
+  }
+
+  Verdict decide_for(const Router::Route& route, const Request& request,
+                     const Result<Identity>& who) {
+    if (!who) return {.principal = {}, .refusal = refusal(route, who.error())};
+    const auto snapshot = parts.directory.snapshot();
+    const auto rule = rules.find(&route);
+    Result<void> fine;
+    if (rule == rules.end() || rule->second == nullptr) {
+      fine = admin_only(*snapshot, *who);
+    } else {
+      for (const Subject& subject : rule->second->subjects) {
+        fine = check(*snapshot, *who, route, subject, request);
+        if (!fine) break;
+      }
+    }
+    if (!fine) {
+      if (fine.error().code == Code::permission_denied) {
+        log::info("a request was denied", {{"user", who->name},
+                                           {"method", request.method},
+                                           {"path", request.path},
+                                           {"why", fine.error().message}});
+      }
+      return {.principal = {}, .refusal = refusal(route, fine.error())};
+    }
+    ++admitted;
+    return {.principal = {.name = who->name, .visibility = access::visibility_of(snapshot, *who)},
+            .refusal = std::nullopt};
+  }
+};
+
+Result<access::Resource> resource_in_mlflows_words(std::string_view type, std::string_view id) {
+  if (type == "experiment") return experiment_of(id);
+  if (one_of(type, {"registered_model", "prompt", "model"}))
+    return Resource{Kind::model, std::string(id)};
+  if (type == "deployment") return Resource{Kind::deployment, std::string(id)};
+  if (type == "workspace") return access::workspace();
+  return invalid_argument(fmt::format(
+      "'{}' is no resource_type that can be granted here: there is experiment, registered_model, "
+      "prompt, deployment and workspace",
+      type));
+}
+
+AccessGuard::AccessGuard(const server::Router& router, const GuardParts& parts,
+                         GuardOptions options)
+    : impl_(std::unique_ptr<Impl>(new Impl{parts, options})) {
+  for (const Router::Route* route : router.routes()) {
+    const Rule* rule = find_rule(*route);
+    impl_->rules.emplace(route, rule);
+    if (rule == nullptr && !impl_->open(*route)) {
+      log::warn("a route has no rule: it is for admins only",
+                {{"method", route->method}, {"pattern", route->pattern}});
+    }
+  }
+}
+
+AccessGuard::~AccessGuard() = default;
+
+std::optional<Response> AccessGuard::refuse_early(const Router::Route& route,
+                                                  const Request& request) {
+  if (impl_->open(route)) return std::nullopt;
+  // Small bodies are here already, and the caller is looked at behind them anyway.
+  const bool large =
+      request.header("content-length").size() > 4 || !request.header("transfer-encoding").empty();
+  if (!large) return std::nullopt;
+  const auto known =
+      impl_->parts.authenticator.recall(request.header("authorization"), request.peer);
+  if (!known || *known) return std::nullopt;
+  return impl_->refusal(route, known->error());
+}
+
+std::optional<server::Guard::Verdict> AccessGuard::decide_at_once(const Router::Route& route,
+                                                                  const Request& request) {
+  if (impl_->open(route)) return Verdict{.principal = {.name = "anonymous"}, .refusal = {}};
+  const auto who = impl_->parts.authenticator.recall(request.header("authorization"), request.peer);
+  if (!who) return std::nullopt;
+  if (const auto rule = impl_->rules.find(&route);
+      rule != impl_->rules.end() && rule->second != nullptr) {
+    for (const Subject& subject : rule->second->subjects) {
+      if (!impl_->in_memory(subject, request)) return std::nullopt;
+    }
+  }
+  return impl_->decide_for(route, request, *who);
+}
+
+server::Guard::Verdict AccessGuard::decide(const Context& /*ctx*/, const Router::Route& route,
+                                           const Request& request) {
+  if (impl_->open(route)) return Verdict{.principal = {.name = "anonymous"}, .refusal = {}};
+  return impl_->decide_for(
+      route, request,
+      impl_->parts.authenticator.authenticate(request.header("authorization"), request.peer));
+}
+
+Result<void> AccessGuard::answered(const Context& ctx, const Router::Route& route,
+                                   const Request& request, const Response& response) {
+  if (response.status != 200) return {};
+  const auto rule = impl_->rules.find(&route);
+  if (rule == impl_->rules.end() || rule->second == nullptr) return {};
+  const About about = rule->second->subjects[0].about;
+  if (about != About::new_experiment && about != About::new_model) return {};
+  const auto snapshot = impl_->parts.directory.snapshot();
+  const access::User* user = snapshot->user_named(ctx.principal.name);
+  if (user == nullptr || user->admin) return {};  // admins may do everything anyway
+  Resource made{about == About::new_experiment ? Kind::experiment : Kind::model, ""};
+  if (about == About::new_experiment) {
+    const auto body = parse_json(response.body, "the answer");
+    if (!body) return body.error();
+    made.name = body->value("experiment_id", "");
+  } else {
+    const auto names = named_values(request, rule->second->subjects[0].fields);
+    if (!names) return names.error();
+    if (!names->empty()) made.name = names->front();
+  }
+  if (made.name.empty()) return internal("the answer does not say what was made");
+  return impl_->parts.directory.grant(ctx, {.user = ctx.principal.name}, made, Level::manage);
+}
+
+GuardStats AccessGuard::stats() const {
+  return {.admitted = impl_->admitted.load(),
+          .unauthenticated = impl_->unauthenticated.load(),
+          .denied = impl_->denied.load(),
+          .unseen = impl_->unseen.load()};
+}
+
+Result<void> GrantsFollowModels::model_renamed(db::Transaction& tx, const std::string& from,
+                                               const std::string& to) {
+  return directory_.renamed(tx, Kind::model, from, to);
+}
+
+Result<void> GrantsFollowModels::model_deleted(db::Transaction& tx, const std::string& name) {
+  return directory_.removed(tx, Kind::model, name);
+}
+
+}  // namespace slipway::api

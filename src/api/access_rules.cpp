@@ -1,0 +1,209 @@
+#include "api/access_rules_internal.h"
+
+namespace slipway::api {
+namespace {
+
+using access::Level;
+
+constexpr Subject kAnyone{.about = About::anyone};
+constexpr Subject kAdmin{.about = About::admin};
+constexpr Subject kWorkspace{.about = About::workspace};
+constexpr Subject kExperiment{.about = About::experiment, .fields = {"experiment_id"}};
+constexpr Subject kExperimentOrDefault{
+    .about = About::experiment, .fields = {"experiment_id"}, .otherwise = "0"};
+constexpr Subject kExperiments{.about = About::experiment, .fields = {"experiment_ids"}};
+constexpr Subject kRun{.about = About::run, .fields = {"run_id", "run_uuid"}};
+constexpr Subject kRuns{.about = About::run, .fields = {"run_ids", "run_id"}};
+constexpr Subject kLoggedModel{.about = About::logged_model, .fields = {"model_id"}};
+constexpr Subject kModel{.about = About::model, .fields = {"name"}};
+constexpr Subject kDeployment{.about = About::deployment, .fields = {"model"}};
+constexpr Subject kDeploymentByName{.about = About::deployment, .fields = {"name"}};
+constexpr Subject kArtifact{.about = About::artifact, .fields = {"path"}};
+constexpr Subject kSelf{.about = About::self, .fields = {"username"}};
+constexpr Subject kGranted{.about = About::granted, .fields = {"resource_type", "resource_id"}};
+// Files below a folder one chose could be another experiment's.
+constexpr Subject kOwnLocation{.about = About::workspace,
+                               .fields = {"artifact_location"},
+                               .optional = true,
+                               .level = Level::manage};
+// A version must not hand out what its maker may not read.
+constexpr Subject kSource{
+    .about = About::source, .fields = {"source"}, .optional = true, .level = Level::read};
+constexpr Subject kSourceRun{
+    .about = About::run, .fields = {"run_id"}, .optional = true, .level = Level::read};
+
+// A metric may name the logged model it is about.
+constexpr Subject kMetricOfModel{
+    .about = About::logged_model, .fields = {"model_id", "metrics.model_id"}, .optional = true};
+
+constexpr Rule kRules[] = {
+    // Experiments
+    {"POST", "mlflow/experiments/create", {{{.about = About::new_experiment}, kOwnLocation}}},
+    {"GET", "mlflow/experiments/get", {{kExperiment}}},
+    {"GET",
+     "mlflow/experiments/get-by-name",
+     {{{.about = About::experiment_name, .fields = {"experiment_name"}}}}},
+    {"POST", "mlflow/experiments/search", {{kAnyone}}},
+    {"GET", "mlflow/experiments/search", {{kAnyone}}},
+    {"POST", "mlflow/experiments/update", {{kExperiment}}},
+    {"POST", "mlflow/experiments/delete", {{kExperiment}}},
+    {"POST", "mlflow/experiments/restore", {{kExperiment}}},
+    {"POST", "mlflow/experiments/set-experiment-tag", {{kExperiment}}},
+    {"POST", "mlflow/experiments/delete-experiment-tag", {{kExperiment}}},
+    {"POST", "mlflow/experiments/search-datasets", {{kExperiments}}},
+
+    // Runs
+    {"POST", "mlflow/runs/create", {{kExperimentOrDefault}}},
+    {"GET", "mlflow/runs/get", {{kRun}}},
+    {"POST", "mlflow/runs/update", {{kRun}}},
+    {"POST", "mlflow/runs/delete", {{kRun}}},
+    {"POST", "mlflow/runs/restore", {{kRun}}},
+    {"POST", "mlflow/runs/search", {{kExperiments}}},
+    {"POST", "mlflow/runs/log-metric", {{kRun, kMetricOfModel}}},
+    {"POST", "mlflow/runs/log-parameter", {{kRun}}},
+    {"POST", "mlflow/runs/log-batch", {{kRun, kMetricOfModel}}},
+    {"POST", "mlflow/runs/set-tag", {{kRun}}},
+    {"POST", "mlflow/runs/delete-tag", {{kRun}}},
+    {"POST", "mlflow/runs/log-inputs", {{kRun}}},
+    {"POST", "mlflow/runs/outputs", {{kRun}}},
+    {"POST", "mlflow/runs/log-model", {{kRun}}},
+    {"GET", "mlflow/metrics/get-history", {{kRun}}},
+    {"GET", "mlflow/metrics/get-history-bulk", {{kRuns}}},
+    {"GET", "mlflow/metrics/get-history-bulk-interval", {{kRuns}}},
+    {"GET", "mlflow/artifacts/list", {{kRun}}},
+
+    // Logged models
+    {"POST", "mlflow/logged-models", {{kExperimentOrDefault}}},
+    {"POST", "mlflow/logged-models/search", {{kExperiments}}},
+    {"GET", "mlflow/logged-models/{model_id}", {{kLoggedModel}}},
+    {"PATCH", "mlflow/logged-models/{model_id}", {{kLoggedModel}}},
+    {"DELETE", "mlflow/logged-models/{model_id}", {{kLoggedModel}}},
+    {"PATCH", "mlflow/logged-models/{model_id}/tags", {{kLoggedModel}}},
+    {"DELETE", "mlflow/logged-models/{model_id}/tags/{tag_key}", {{kLoggedModel}}},
+    {"POST", "mlflow/logged-models/{model_id}/params", {{kLoggedModel}}},
+    {"GET", "mlflow/logged-models/{model_id}/artifacts/directories", {{kLoggedModel}}},
+    {"GET", "mlflow/logged-models/{model_id}/artifacts/files", {{kLoggedModel}}},
+
+    // Files
+    {"GET",
+     "mlflow-artifacts/artifacts",
+     {{{.about = About::artifact, .fields = {"path"}, .otherwise = "/"}}}},
+    {"GET", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
+    {"PUT", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
+    {"DELETE", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
+    {"POST", "mlflow-artifacts/mpu/create/{path*}", {{kArtifact}}},
+    {"POST", "mlflow-artifacts/mpu/complete/{path*}", {{kArtifact}}},
+    {"POST", "mlflow-artifacts/mpu/abort/{path*}", {{kArtifact}}},
+    {"GET", "mlflow-artifacts/presigned/{path*}", {{kArtifact}}},
+    {"GET", "/get-artifact", {{kRun}}},
+    {"GET", "/model-versions/get-artifact", {{kModel}}},
+
+    // The registry
+    {"POST",
+     "mlflow/registered-models/create",
+     {{{.about = About::new_model, .fields = {"name"}}}}},
+    {"GET", "mlflow/registered-models/get", {{kModel}}},
+    {"POST",
+     "mlflow/registered-models/rename",
+     {{kModel, {.about = About::new_model, .fields = {"new_name"}}}}},
+    {"PATCH", "mlflow/registered-models/update", {{kModel}}},
+    {"DELETE", "mlflow/registered-models/delete", {{kModel}}},
+    {"GET", "mlflow/registered-models/search", {{kAnyone}}},
+    {"POST", "mlflow/registered-models/get-latest-versions", {{kModel}}},
+    {"GET", "mlflow/registered-models/get-latest-versions", {{kModel}}},
+    {"POST", "mlflow/registered-models/set-tag", {{kModel}}},
+    {"DELETE", "mlflow/registered-models/delete-tag", {{kModel}}},
+    {"GET", "mlflow/registered-models/alias", {{kModel}}},
+    {"POST", "mlflow/registered-models/alias", {{kModel}}},
+    {"DELETE", "mlflow/registered-models/alias", {{kModel}}},
+    {"POST", "mlflow/model-versions/create", {{kModel, kSource, kSourceRun}}},
+    {"GET", "mlflow/model-versions/get", {{kModel}}},
+    {"PATCH", "mlflow/model-versions/update", {{kModel}}},
+    {"DELETE", "mlflow/model-versions/delete", {{kModel}}},
+    {"POST", "mlflow/model-versions/transition-stage", {{kModel}}},
+    {"GET", "mlflow/model-versions/search", {{kAnyone}}},
+    {"GET", "mlflow/model-versions/get-download-uri", {{kModel}}},
+    {"POST", "mlflow/model-versions/set-tag", {{kModel}}},
+    {"DELETE", "mlflow/model-versions/delete-tag", {{kModel}}},
+
+    // Webhooks
+    {"POST", "mlflow/webhooks", {{kWorkspace}}},
+    {"GET", "mlflow/webhooks", {{kWorkspace}}},
+    {"GET", "mlflow/webhooks/{webhook_id}", {{kWorkspace}}},
+    {"PATCH", "mlflow/webhooks/{webhook_id}", {{kWorkspace}}},
+    {"DELETE", "mlflow/webhooks/{webhook_id}", {{kWorkspace}}},
+    {"POST", "mlflow/webhooks/{webhook_id}/test", {{kWorkspace}}},
+
+    // Users and what they are granted
+    {"POST", "mlflow/users/create", {{kAdmin}}},
+    {"GET", "mlflow/users/get", {{kSelf}}},
+    {"GET", "mlflow/users/list", {{kAdmin}}},
+    {"GET", "mlflow/users/current", {{kAnyone}}},
+    {"GET", "mlflow/users/current/permissions", {{kAnyone}}},
+    {"PATCH", "mlflow/users/update-password", {{kSelf}}},
+    {"PATCH", "mlflow/users/update-admin", {{kAdmin}}},
+    {"DELETE", "mlflow/users/delete", {{kAdmin}}},
+    {"GET", "mlflow/users/permissions/list", {{kSelf}}},
+    {"GET", "mlflow/users/permissions/get", {{kSelf}}},
+    {"POST", "mlflow/users/permissions/grant", {{kGranted}}},
+    {"POST", "mlflow/users/permissions/revoke", {{kGranted}}},
+    {"POST", "mlflow/experiments/permissions/create", {{kExperiment}}},
+    {"GET", "mlflow/experiments/permissions/get", {{kExperiment}}},
+    {"PATCH", "mlflow/experiments/permissions/update", {{kExperiment}}},
+    {"DELETE", "mlflow/experiments/permissions/delete", {{kExperiment}}},
+    {"POST", "mlflow/registered-models/permissions/create", {{kModel}}},
+    {"GET", "mlflow/registered-models/permissions/get", {{kModel}}},
+    {"PATCH", "mlflow/registered-models/permissions/update", {{kModel}}},
+    {"DELETE", "mlflow/registered-models/permissions/delete", {{kModel}}},
+
+    // Open Inference Protocol
+    {"GET", "/v2/models/stats", {{kAnyone}}},
+    {"GET", "/v2/models/{model}", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/ready", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/stats", {{kDeployment}}},
+    {"POST", "/v2/models/{model}/infer", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/versions/{version}", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/versions/{version}/ready", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/versions/{version}/stats", {{kDeployment}}},
+    {"POST", "/v2/models/{model}/versions/{version}/infer", {{kDeployment}}},
+
+    // slipway's own interface
+    {"GET", "/api/v1/deployments", {{kAnyone}}},
+    {"GET", "/api/v1/deployments/{name}", {{kDeploymentByName}}},
+    {"POST", "/api/v1/deployments/{name}/labels", {{kDeploymentByName}}},
+    {"GET", "/api/v1/deployments/{name}/windows", {{kDeploymentByName}}},
+    {"GET", "/api/v1/deployments/{name}/settled", {{kDeploymentByName}}},
+    {"GET", "/api/v1/predictions/{id}", {{{.about = About::prediction, .fields = {"id"}}}}},
+    {"GET", "/api/v1/alerts", {{kAnyone}}},
+    {"GET", "/api/v1/models/{name}/at", {{kModel}}},
+    {"GET", "/api/v1/webhooks/deliveries", {{kWorkspace}}},
+    {"POST", "/api/v1/webhooks/{webhook}/replay", {{kWorkspace}}},
+    {"POST", "/api/v1/gc", {{kWorkspace}}},
+    {"POST", "/api/v1/pipelines/runs", {{kWorkspace}}},
+    {"GET", "/api/v1/pipelines/runs", {{kWorkspace}}},
+    {"GET", "/api/v1/pipelines/runs/{id}", {{kWorkspace}}},
+    {"GET", "/api/v1/jobs/{id}", {{kWorkspace}}},
+    {"POST", "/api/v1/jobs/{id}/cancel", {{kWorkspace}}},
+    {"GET", "/api/v1/audit", {{kWorkspace}}},
+    {"GET", "/metrics", {{kWorkspace}}},
+};
+
+constexpr std::string_view kMlflowPrefixes[] = {"/api/2.0/", "/ajax-api/2.0/", "/api/3.0/",
+                                                "/ajax-api/3.0/"};
+
+}  // namespace
+
+std::span<const Rule> access_rules() { return kRules; }
+
+const Rule* find_rule(const server::Router::Route& route) {
+  std::string_view pattern = route.pattern;
+  for (const std::string_view prefix : kMlflowPrefixes) {
+    if (pattern.starts_with(prefix)) pattern.remove_prefix(prefix.size());
+  }
+  for (const Rule& rule : kRules) {
+    if (rule.method == route.method && rule.pattern == pattern) return &rule;
+  }
+  return nullptr;
+}
+
+}  // namespace slipway::api
