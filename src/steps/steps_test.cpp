@@ -107,7 +107,7 @@ TEST(Steps, TakeRawRowsToADeployment) {
   ASSERT_TRUE(ok(entries));
   std::set<std::string> actions;
   for (const audit::Entry& entry : *entries) actions.insert(entry.event.action);
-  for (const char* action : {"dataset.commit", "model_version.create", "alias.set", "pipeline.end"})
+  for (const char* action : {"dataset.commit", "version.create", "alias.set", "pipeline.end"})
     EXPECT_THAT(actions, ::testing::Contains(action));
 }
 
@@ -160,7 +160,9 @@ TEST(Steps, MakeTheSameBytesFromTheSameSeed) {
     ASSERT_TRUE(ok(run));
     ASSERT_EQ(run->state, RunState::succeeded) << run->error;
     const std::string digest = step_named(*run, "train").outputs["bundle"];
-    for (const auto& file : *home->blobs->tree(digest)) {
+    const auto files = home->blobs->tree(digest);
+    ASSERT_TRUE(ok(files));
+    for (const auto& file : *files) {
       if (file.path == "model.ubj") bundles.insert(file.sha256);
     }
   }

@@ -95,8 +95,8 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 def test_an_address_that_is_not_loopback_is_refused(tmp_path):
     done = slipway(tmp_path / "home", "up", "--address", "0.0.0.0", "--port", free_port(), check=False, timeout=30)
-    assert done.returncode == 2
-    assert "loopback" in done.stderr
+    assert done.returncode == 4
+    assert "--auth" in done.stderr and "127.0.0.1" in done.stderr
 
 
 def test_a_second_server_on_one_home_is_refused(tmp_path):
