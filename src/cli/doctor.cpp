@@ -46,9 +46,13 @@ Result<std::string> check_space(const std::string& folder) {
 
 Result<std::string> check_home(const Globals& globals) {
   std::error_code problem;
-  if (!std::filesystem::exists(std::filesystem::path(globals.home) / "slipway.db", problem))
+  const std::filesystem::path place = globals.home;
+  if (!std::filesystem::exists(place / "slipway.db", problem) &&
+      !std::filesystem::exists(place / "database.json", problem))
     return std::string("none yet at " + globals.home + ": the first run makes it");
-  auto home = Home::open(globals.home, {.create = false});
+  auto home =
+      Home::open(globals.home,
+                 {.create = false, .database = globals.database, .artifacts = globals.artifacts});
   if (!home) return home.error();
   auto findings = (*home)->db().check();
   if (!findings) return findings.error();
