@@ -4,8 +4,10 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source tools/lib.sh
 
-all_parts=(unit asan tsan api compat e2e fault)
+all_parts=(unit postgres asan tsan api compat e2e fault)
 threaded_modules='base|db|jobs' # where threads share state: the part tsan
+# What keeps its rows in the database: the part postgres, where they are PostgreSQL's.
+stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api'
 # The part asan: all that keeps bytes, parses, or does arithmetic over rows. The folders to the right of them follow.
 memory_modules='base|db|blob|net|jobs|audit|data|features|models|training|tuning'
 preset=$1
@@ -60,6 +62,7 @@ run_unit() {
 }
 
 part_unit() { run_unit "$preset" '[a-z]+'; }
+part_postgres() { run_unit "$preset" "$stored_modules" python3 tests/support/postgres_server.py; }
 part_asan() { run_unit asan "$memory_modules" "${fixed_addresses[@]}"; }
 part_tsan() { run_unit tsan "$threaded_modules" "${fixed_addresses[@]}"; }
 
