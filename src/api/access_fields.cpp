@@ -102,6 +102,14 @@ Result<std::vector<std::string>> named_values(const server::Request& request,
     if (!field.empty()) wanted.push_back(field);
   }
   std::vector<std::string> values;
+  constexpr std::string_view kHeader = "header:";
+  std::erase_if(wanted, [&](std::string_view field) {
+    if (!field.starts_with(kHeader)) return false;
+    const auto value = request.header(field.substr(kHeader.size()));
+    if (!value.empty()) values.emplace_back(value);
+    return true;
+  });
+  if (wanted.empty()) return values;
   // As a part of the path the field decides alone: handlers let it win over all others.
   for (const auto& [name, value] : request.params) {
     if (std::ranges::find(wanted, name) != wanted.end()) values.push_back(value);

@@ -167,6 +167,11 @@ struct AccessGuard::Impl {
         return run(value);
       case About::logged_model:
         return logged_model(value);
+      case About::trace: {
+        const auto id = parts.traces.experiment_of(value);
+        if (!id) return id.error();
+        return Resource{Kind::experiment, id->text()};
+      }
       case About::artifact:
         return owner_of_path(value);
       case About::model:
@@ -204,6 +209,7 @@ struct AccessGuard::Impl {
       case About::experiment_name:
       case About::prediction:
       case About::source:
+      case About::trace:
         return false;
       case About::run:
       case About::logged_model: {
@@ -340,6 +346,8 @@ struct AccessGuard::Impl {
         return "run";
       case About::logged_model:
         return "logged model";
+      case About::trace:
+        return "trace";
       case About::artifact:
         return "file";
       case About::source:

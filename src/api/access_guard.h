@@ -18,6 +18,7 @@
 #include "registry/registry.h"
 #include "server/guard.h"
 #include "serving/prediction_log.h"
+#include "tracing/tracing.h"
 #include "tracking/ownership.h"
 
 namespace slipway::api {
@@ -27,6 +28,7 @@ struct GuardParts {
   access::Authenticator& authenticator;
   const tracking::Ownership& ownership;
   const serving::PredictionLog& predictions;
+  const tracing::Traces& traces;
 };
 
 struct GuardOptions {

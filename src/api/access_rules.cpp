@@ -15,6 +15,8 @@ constexpr Subject kExperiments{.about = About::experiment, .fields = {"experimen
 constexpr Subject kRun{.about = About::run, .fields = {"run_id", "run_uuid"}};
 constexpr Subject kRuns{.about = About::run, .fields = {"run_ids", "run_id"}};
 constexpr Subject kLoggedModel{.about = About::logged_model, .fields = {"model_id"}};
+constexpr Subject kTrace{.about = About::trace, .fields = {"trace_id"}};
+constexpr Subject kTraces{.about = About::trace, .fields = {"trace_ids"}};
 constexpr Subject kModel{.about = About::model, .fields = {"name"}};
 constexpr Subject kDeployment{.about = About::deployment, .fields = {"model"}};
 constexpr Subject kDeploymentByName{.about = About::deployment, .fields = {"name"}};
@@ -83,6 +85,31 @@ constexpr Rule kRules[] = {
     {"POST", "mlflow/logged-models/{model_id}/params", {{kLoggedModel}}},
     {"GET", "mlflow/logged-models/{model_id}/artifacts/directories", {{kLoggedModel}}},
     {"GET", "mlflow/logged-models/{model_id}/artifacts/files", {{kLoggedModel}}},
+
+    // Traces
+    {"POST",
+     "mlflow/traces",
+     {{{.about = About::experiment,
+        .fields = {"trace.trace_info.trace_location.mlflow_experiment.experiment_id"}}}}},
+    {"POST",
+     "mlflow/traces/search",
+     {{{.about = About::experiment, .fields = {"locations.mlflow_experiment.experiment_id"}}}}},
+    {"GET", "mlflow/traces/get", {{kTrace}}},
+    {"GET", "mlflow/traces/batchGet", {{kTraces}}},
+    {"POST", "mlflow/traces/batchGetInfos", {{kTraces}}},
+    {"POST", "mlflow/traces/delete-traces", {{kExperiment}}},
+    {"POST", "mlflow/traces/link-to-run", {{kTraces, kRun}}},
+    {"POST", "mlflow/traces/link-prompts", {{kTrace}}},
+    {"GET", "mlflow/traces/{trace_id}", {{kTrace}}},
+    {"PATCH", "mlflow/traces/{trace_id}/tags", {{kTrace}}},
+    {"DELETE", "mlflow/traces/{trace_id}/tags", {{kTrace}}},
+    {"POST", "mlflow/traces/{trace_id}/assessments", {{kTrace}}},
+    {"GET", "mlflow/traces/{trace_id}/assessments/{assessment_id}", {{kTrace}}},
+    {"PATCH", "mlflow/traces/{trace_id}/assessments/{assessment_id}", {{kTrace}}},
+    {"DELETE", "mlflow/traces/{trace_id}/assessments/{assessment_id}", {{kTrace}}},
+    {"POST",
+     "/v1/traces",
+     {{{.about = About::experiment, .fields = {"header:x-mlflow-experiment-id"}}}}},
 
     // Files
     {"GET",

@@ -24,6 +24,7 @@ enum class About : std::uint8_t {
   experiment_name,  // by name
   run,              // the experiment of a run
   logged_model,     // the experiment of a logged model
+  trace,            // the experiment of a trace
   artifact,         // the experiment a path of the artifact proxy begins with
   source,           // what a model version is made from: a URI
   model,            // a registered model
@@ -34,7 +35,8 @@ enum class About : std::uint8_t {
   new_model,
 };
 
-// A field is looked up in the path's parts, the query and the JSON body, wherever it stands: all
+// A field "header:name" is a header, and is looked up nowhere else. Any other one is looked up in
+// the path's parts, the query and the JSON body, wherever it stands: all
 // that is found counts. "a.b" is b within a; what stands within lists is found, too.
 struct Subject {
   About about = About::nothing;

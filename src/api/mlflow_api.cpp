@@ -10,14 +10,21 @@ using mlflow::Endpoint;
 using mlflow::Params;
 using mlflow::Services;
 using server::Request;
-using server::Response;
 
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-Response answer(Services& services, const Endpoint& endpoint, const Context& ctx,
-                const Request& request) {
+}  // namespace
+
+server::Response mlflow_error(const Error& error) {
+  const auto& status = status_of(error.code);
+  return server::json_text(status.mlflow_http,
+                           dump({{"error_code", status.mlflow}, {"message", error.message}}));
+}
+
+server::Response mlflow::answer(Services& services, const Endpoint& endpoint, const Context& ctx,
+                                const Request& request) {
   auto params = Params::read(request);
   if (!params) return mlflow_error(params.error());
   if (endpoint.text != nullptr) {
@@ -29,19 +36,11 @@ Response answer(Services& services, const Endpoint& endpoint, const Context& ctx
   return server::json_text(200, dump(*result));
 }
 
-}  // namespace
-
-server::Response mlflow_error(const Error& error) {
-  const auto& status = status_of(error.code);
-  return server::json_text(status.mlflow_http,
-                           dump({{"error_code", status.mlflow}, {"message", error.message}}));
-}
-
 void add_mlflow_routes(server::Router& router, tracking::Tracking& tracking,
                        registry::Registry& registry, blob::Store& store,
                        const MlflowExtras& extras) {
-  const auto services =
-      std::make_shared<Services>(Services{tracking, registry, store, extras.webhooks});
+  const auto services = std::make_shared<Services>(
+      Services{tracking, registry, store, extras.webhooks, extras.traces});
   std::vector<std::span<const mlflow::Endpoint>> families = {
       mlflow::experiment_endpoints(), mlflow::run_endpoints(), mlflow::history_endpoints(),
       mlflow::logged_model_endpoints(), mlflow::registry_endpoints()};
@@ -52,11 +51,12 @@ void add_mlflow_routes(server::Router& router, tracking::Tracking& tracking,
         router.add(std::string(endpoint.method), std::string(prefix) + std::string(endpoint.path),
                    endpoint.access, mlflow_error,
                    [services, &endpoint](const Context& ctx, const Request& request) {
-                     return answer(*services, endpoint, ctx, request);
+                     return mlflow::answer(*services, endpoint, ctx, request);
                    });
       }
     }
   }
+  if (extras.traces != nullptr) mlflow::add_trace_routes(router, services);
   mlflow::add_logging_routes(router, services);
   mlflow::add_artifact_routes(router, services, extras);
   router.add("GET", "/version", server::Access::open, mlflow_error,

@@ -24,6 +24,9 @@ class Store;
 namespace slipway::webhooks {
 class Webhooks;
 }
+namespace slipway::tracing {
+class Traces;
+}
 
 namespace slipway::api {
 
@@ -36,6 +39,7 @@ inline constexpr std::string_view kMlflowVersion = "3.17.2";
 // What not every program that speaks the protocol has; calls to what is missing are not routes.
 struct MlflowExtras {
   webhooks::Webhooks* webhooks = nullptr;
+  tracing::Traces* traces = nullptr;
   // Uploads in parts and downloads by link need both.
   blob::Multipart* multipart = nullptr;
   const SignedLinks* links = nullptr;

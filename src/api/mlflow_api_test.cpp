@@ -231,7 +231,7 @@ TEST_F(MlflowApiTest, SamplesLongHistories) {
 TEST_F(MlflowApiTest, RegistersVersionsAndMovesAliases) {
   good("POST", "registered-models/create", {{"name", "flights"}});
   const auto version =
-      good("POST", "model-versions/create", {{"name", "flights"}, {"source", "s"}, {"run_id", "r"}})
+      good("POST", "model-versions/create", {{"name", "flights"}, {"source", "runs:/r/model"}, {"run_id", "r"}})
           .at("model_version");
   EXPECT_EQ(version.at("version"), "1");
   EXPECT_EQ(version.at("status"), "READY");

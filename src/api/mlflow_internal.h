@@ -1,5 +1,6 @@
 // What the files of the MLflow interface share: reading a call's parameters, and writing answers.
 #pragma once
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,6 +16,9 @@
 
 namespace slipway::webhooks {
 class Webhooks;
+}
+namespace slipway::tracing {
+class Traces;
 }
 
 namespace slipway::api {
@@ -39,6 +43,8 @@ class Params {
   double number(std::string_view name);  // required; also "NaN", "Infinity", "-Infinity"
   bool flag(std::string_view name, bool missing);
   bool has(std::string_view name) const { return find(name) != nullptr; }
+  const Json& json() const { return value_; }  // all of it, an object
+  std::map<std::string, std::string> text_map(std::string_view name);  // missing: empty
   std::vector<std::string> texts(std::string_view name);  // one text counts as a list of one
   std::vector<Params> objects(std::string_view name);
   Params object(std::string_view name);  // required
@@ -71,6 +77,7 @@ struct Services {
   registry::Registry& registry;
   blob::Store& store;
   webhooks::Webhooks* webhooks = nullptr;  // null: none in this program
+  tracing::Traces* traces = nullptr;       // likewise
 };
 
 using Call = Result<Json> (*)(Services&, const Context&, Params&);
@@ -88,6 +95,9 @@ std::span<const Endpoint> history_endpoints();
 std::span<const Endpoint> logged_model_endpoints();
 std::span<const Endpoint> registry_endpoints();
 std::span<const Endpoint> webhook_endpoints();
+void add_trace_routes(server::Router& router, const std::shared_ptr<Services>& services);
+server::Response answer(Services& services, const Endpoint& endpoint, const Context& ctx,
+                        const server::Request& request);
 void add_logging_routes(server::Router& router, const std::shared_ptr<Services>& services);
 void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services,
                          const MlflowExtras& extras);

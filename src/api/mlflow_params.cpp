@@ -196,6 +196,24 @@ Params Params::object(std::string_view name) {
   return Params(Json::object(), fmt::format("{}{}.", place_, name), problem_);
 }
 
+std::map<std::string, std::string> Params::text_map(std::string_view name) {
+  std::map<std::string, std::string> map;
+  const Json* value = find(name);
+  if (value == nullptr) return map;
+  if (!value->is_object()) {
+    invalid(name, *value, "an object");
+    return map;
+  }
+  for (const auto& [key, text] : value->items()) {
+    if (text.is_string()) {
+      map[key] = text.get<std::string>();
+    } else {
+      invalid(std::string(name) + "." + key, text, "a text");
+    }
+  }
+  return map;
+}
+
 tracking::RunId Params::run_id() {
   auto old_name = text_or_empty("run_uuid");
   return {find("run_id") == nullptr && !old_name.empty() ? std::move(old_name) : text("run_id")};

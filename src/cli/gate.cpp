@@ -117,9 +117,11 @@ void Gate::add_metrics(api::Metrics& metrics) {
 }
 
 void Gate::close(server::Router& router, const api::GuardOptions& options) {
-  guard_ = std::make_unique<api::AccessGuard>(
-      router, api::GuardParts{home_.access(), authenticator_, ownership_, home_.predictions()},
-      options);
+  guard_ =
+      std::make_unique<api::AccessGuard>(router,
+                                         api::GuardParts{home_.access(), authenticator_, ownership_,
+                                                         home_.predictions(), home_.traces()},
+                                         options);
   router.set_guard(guard_.get());
 }
 

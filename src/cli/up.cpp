@@ -137,7 +137,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
         server::Router router;
         api::add_inference_routes(router, host, home.clock(), home.ids(), {});
         api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs(),
-                               {.webhooks = &home.webhooks(),
+                               {.webhooks = &home.webhooks(), .traces = &home.traces(),
                                 .multipart = &multipart,
                                 .links = &links});
         api::add_slipway_routes(router,

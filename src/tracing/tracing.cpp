@@ -282,6 +282,14 @@ Result<TraceInfo> Traces::info(const std::string& id) const {
   });
 }
 
+Result<tracking::ExperimentId> Traces::experiment_of(const std::string& id) const {
+  return impl_->db.read([&](db::Connection& c) -> Result<tracking::ExperimentId> {
+    const auto row = load(c, id);
+    if (!row) return row.error();
+    return row->info.experiment;
+  });
+}
+
 Result<Trace> Traces::trace(const std::string& id, bool partial) const {
   return impl_->db.read([&](db::Connection& c) -> Result<Trace> {
     auto row = load(c, id);

@@ -77,6 +77,7 @@ class Traces {
   // The trace's own record; spans that were logged stay.
   Result<TraceInfo> put(const TraceInfo& info, const std::string& artifact_location);
   Result<TraceInfo> info(const std::string& id) const;
+  Result<tracking::ExperimentId> experiment_of(const std::string& id) const;
   // not_found while fewer spans have come than the record says, unless partial.
   Result<Trace> trace(const std::string& id, bool partial = false) const;
   // In the order of the ids; what is unknown or not complete is left out.
