@@ -113,8 +113,12 @@ struct Database::Impl {
     if (!outcome) {
       if (auto undone = writer->undo_to_savepoint(); !undone) return undone;
     }
-    if (auto released = writer->release_savepoint(); !released && outcome) return released;
-    return outcome;
+    auto released = writer->release_savepoint();
+    if (released || !outcome) return outcome;
+    // PostgreSQL: a statement failed, and the body went on.
+    if (auto undone = writer->undo_to_savepoint(); !undone) return undone;
+    (void)writer->release_savepoint().has_value();
+    return released;
   }
 
   // One transaction over the whole group. Leaves each job its outcome; false when the connection

@@ -65,6 +65,10 @@ Result<void> PostgresSession::connect() {
     keys.push_back(key);
     values.push_back(value);
   }
+  if (!read_only_) {
+    keys.push_back("target_session_attrs");
+    values.push_back("read-write");
+  }
   // Last, so that what the URL says counts.
   keys.insert(keys.end(), {"dbname", nullptr});
   values.insert(values.end(), {url_.full.c_str(), nullptr});
@@ -166,6 +170,9 @@ Result<ResultPtr> PostgresSession::answer(std::string_view doing) {
                                 : one_line(PQresultErrorMessage(last.get())));
   if (last == nullptr) return internal("the database gave no answer");
   if (is_good(last.get())) return last;
+  const char* state = PQresultErrorField(last.get(), PG_DIAG_SQLSTATE);
+  if (state != nullptr && std::string_view(state) == "25006" && !read_only_)
+    return lose("the server takes no writes any more, as a standby");  // the next one may
   return postgres_error(last.get(), doing);
 }
 

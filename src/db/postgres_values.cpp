@@ -215,6 +215,7 @@ Error postgres_error(const PGresult* result, std::string_view doing) {
   if (state == "42501") return permission_denied(message);
   if (state == "22021" || state == "22P05" || state == "54000") return invalid_argument(message);
   if (state == "3D000") return not_found(message);
+  if (state == "25P02") return internal(message);  // a body that went on after a failure
   const std::string_view family = state.substr(0, std::min<std::size_t>(2, state.size()));
   if (family == "23") return failed_precondition(message);
   if (family == "28") return unauthenticated(message);
