@@ -23,4 +23,8 @@ if(SlipwayArrow_FOUND AND NOT TARGET Arrow::arrow)
                           INTERFACE_INCLUDE_DIRECTORIES "${SlipwayArrow_INCLUDE_DIR}")
     list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${SlipwayArrow_${lib}_LIBRARY}")
   endforeach()
+  # Loaded from beside libarrow when an s3:// URL is named (src/blob/s3.cpp); linked by nothing.
+  if(EXISTS "${SLIPWAY_DEPS}/arrow/lib/libarrow_s3.so.2600")
+    list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${SLIPWAY_DEPS}/arrow/lib/libarrow_s3.so.2600")
+  endif()
 endif()

@@ -57,11 +57,11 @@ class Take:
 
 
 # Raise the number when a folder's rules change: every checkout then makes its folders anew.
-RULES_VERSION = 1
+RULES_VERSION = 2
 FOLDERS = {
     "arrow": [
         Take("pyarrow", r"pyarrow/include/((?:arrow|parquet)/.+)", r"include/\1"),
-        Take("pyarrow", r"pyarrow/(lib(?:arrow|arrow_compute|arrow_acero|arrow_dataset|parquet)\.so\.\d+)", r"lib/\1"),
+        Take("pyarrow", r"pyarrow/(lib(?:arrow|arrow_compute|arrow_acero|arrow_dataset|arrow_s3|parquet)\.so\.\d+)", r"lib/\1"),
     ],
     "duckdb": [
         Take("@duckdb/node-bindings-linux-x64", r"package/(libduckdb\.so)", r"lib/\1"),
