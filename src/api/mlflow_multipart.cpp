@@ -13,10 +13,11 @@ using server::Access;
 using server::Request;
 using server::Response;
 
-// The client names the file by its path on its own machine, which may be Windows.
+// The address names the folder, and the body's "path" the file by its path on the caller's own
+// machine, which may be Windows.
 Result<std::string> target_of(const Request& request, const std::string& local) {
   const std::string name = local.substr(local.find_last_of("/\\") + 1);
-  const std::string folder(request.param("path"));
+  const std::string folder(request.param("folder"));
   return tracking::check_artifact_path(folder.empty() ? name : folder + "/" + name);
 }
 
@@ -154,7 +155,7 @@ void add_multipart_routes(server::Router& router, const std::shared_ptr<Services
   const auto parts = std::make_shared<const Parts>(Parts{services, multipart, links});
   using Operation = Result<Json> (Parts::*)(const Request&, Params&) const;
   const auto add_call = [&](std::string_view prefix, std::string_view name, Operation operation) {
-    router.add("POST", fmt::format("{}mpu/{}/{{path*}}", prefix, name), Access::edit, mlflow_error,
+    router.add("POST", fmt::format("{}mpu/{}/{{folder*}}", prefix, name), Access::edit, mlflow_error,
                [parts, operation](const Context&, const Request& request) {
                  auto params = Params::read(request);
                  return params ? answer(((*parts).*operation)(request, *params))
