@@ -1,8 +1,8 @@
 #include "api/access_guard.h"
 
 #include "access/policy.h"
+#include "api/access_resources_internal.h"
 #include "api/access_rules_internal.h"
-#include "base/guarded.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -17,8 +17,6 @@ using access::Resource;
 using server::Request;
 using server::Response;
 using server::Router;
-
-constexpr std::size_t kMostRemembered = 65'536;
 
 Level level_of(server::Access access) {
   switch (access) {
@@ -36,36 +34,15 @@ Level level_of(server::Access access) {
   return Level::manage;
 }
 
-// "7" as the store writes it; what is no id names no experiment.
-Resource experiment_of(std::string_view id) {
-  const auto parsed = tracking::ExperimentId::parse(id);
-  return {Kind::experiment, parsed ? parsed->text() : std::string(id)};
-}
-
-// The experiment a path of the artifact proxy begins with: "7/<run>/artifacts/model". Other folders
-// belong to nobody in particular.
-Resource owner_of_path(std::string_view path) {
-  const std::string_view first = path.substr(0, path.find('/'));
-  const auto parsed = tracking::ExperimentId::parse(first);
-  if (!parsed || parsed->text() != first) return access::workspace();
-  return {Kind::experiment, parsed->text()};
-}
-
-bool one_of(std::string_view text, std::initializer_list<std::string_view> words) {
-  return std::ranges::find(words, text) != words.end();
-}
-
 }  // namespace
 
 struct AccessGuard::Impl {
   using Rules = std::unordered_map<const Router::Route*, const Rule*>;
-  using Resolved = Result<std::vector<Resource>>;
 
   GuardParts parts;
   GuardOptions options;
-  Rules rules;
-  // Run or logged model -> experiment: never changes.
-  Guarded<std::unordered_map<std::string, std::int64_t>> owners{};
+  Rules rules{};
+  Resources resources{parts};
   std::atomic<std::int64_t> admitted{0}, unauthenticated{0}, denied{0}, unseen{0};
 
   bool open(const Router::Route& route) const {
@@ -91,136 +68,7 @@ struct AccessGuard::Impl {
     return response;
   }
 
-  // ---- what a request is about ----
-
-  std::optional<std::int64_t> remembered(const std::string& key) const {
-    return owners.with([&](const auto& here) -> std::optional<std::int64_t> {
-      const auto at = here.find(key);
-      if (at == here.end()) return std::nullopt;
-      return at->second;
-    });
-  }
-
-  template <class Find>
-  Result<Resource> owner(const std::string& id, Find&& find) {
-    if (const auto known = remembered(id))
-      return Resource{Kind::experiment, std::to_string(*known)};
-    const auto found = find(id);
-    if (!found) return found.error();
-    owners.with([&](auto& here) {
-      if (here.size() >= kMostRemembered) here.clear();
-      here.emplace(id, found->value);
-    });
-    return Resource{Kind::experiment, found->text()};
-  }
-
-  Result<Resource> run(const std::string& id) {
-    return owner(id, [&](const auto& key) { return parts.ownership.of_run(key); });
-  }
-  Result<Resource> logged_model(const std::string& id) {
-    return owner(id, [&](const auto& key) { return parts.ownership.of_logged_model(key); });
-  }
-
-  // Nothing: not a thing that is kept here.
-  Result<std::optional<Resource>> source(const std::string& uri) {
-    const auto below = [&](std::string_view scheme) {
-      std::string_view rest = std::string_view(uri).substr(scheme.size());
-      while (rest.starts_with('/')) rest.remove_prefix(1);
-      return rest;
-    };
-    const auto wrap = [](Result<Resource> found) -> Result<std::optional<Resource>> {
-      if (!found) return found.error();
-      return std::optional(*std::move(found));
-    };
-    if (uri.starts_with("mlflow-artifacts:")) {
-      std::string_view rest = below("mlflow-artifacts:");
-      // "mlflow-artifacts://host:port/7/…" is the same place.
-      if (uri.starts_with("mlflow-artifacts://") && !uri.starts_with("mlflow-artifacts:///")) {
-        const auto slash = rest.find('/');
-        rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
-      }
-      return std::optional(owner_of_path(rest));
-    }
-    if (uri.starts_with("runs:")) {
-      const std::string_view rest = below("runs:");
-      return wrap(run(std::string(rest.substr(0, rest.find('/')))));
-    }
-    if (uri.starts_with("models:")) {
-      const std::string_view rest = below("models:");
-      const std::string_view name = rest.substr(0, rest.find_first_of("/@"));
-      if (name == rest) return wrap(logged_model(std::string(name)));
-      return std::optional(Resource{Kind::model, std::string(name)});
-    }
-    return std::optional<Resource>();
-  }
-
-  Result<Resource> resolve(About about, const std::string& value) {
-    switch (about) {
-      case About::experiment:
-        return experiment_of(value);
-      case About::experiment_name: {
-        const auto id = parts.ownership.of_name(value);
-        if (!id) return id.error();
-        return Resource{Kind::experiment, id->text()};
-      }
-      case About::run:
-        return run(value);
-      case About::logged_model:
-        return logged_model(value);
-      case About::trace: {
-        const auto id = parts.traces.experiment_of(value);
-        if (!id) return id.error();
-        return Resource{Kind::experiment, id->text()};
-      }
-      case About::artifact:
-        return owner_of_path(value);
-      case About::model:
-        return Resource{Kind::model, value};
-      case About::deployment:
-        return Resource{Kind::deployment, value};
-      case About::prediction: {
-        const auto found = parts.predictions.find(value);
-        if (!found) return found.error();
-        return Resource{Kind::deployment, found->deployment};
-      }
-      default:
-        return access::workspace();
-    }
-  }
-
-  // A resource in the words of MLflow's grants.
-  static Result<Resource> granted(const Request& request) {
-    const std::string_view kinds[] = {"resource_type"};
-    const std::string_view names[] = {"resource_id"};
-    const auto kind = named_values(request, kinds);
-    const auto name = named_values(request, names);
-    if (!kind) return kind.error();
-    if (!name) return name.error();
-    if (kind->size() != 1 || name->size() != 1)
-      return invalid_argument("the request has to name one resource_type and one resource_id");
-    return resource_in_mlflows_words(kind->front(), name->front());
-  }
-
   // ---- deciding ----
-
-  // What about a subject needs the database, unless its owner is remembered?
-  bool in_memory(const Subject& subject, const Request& request) const {
-    switch (subject.about) {
-      case About::experiment_name:
-      case About::prediction:
-      case About::source:
-      case About::trace:
-        return false;
-      case About::run:
-      case About::logged_model: {
-        const auto ids = named_values(request, subject.fields);
-        return ids && std::ranges::all_of(
-                          *ids, [&](const auto& id) { return remembered(id).has_value(); });
-      }
-      default:
-        return true;
-    }
-  }
 
   Result<void> allowed(const access::Snapshot& snapshot, const Identity& who,
                        const Resource& resource, Level level, std::string_view named) {
@@ -283,7 +131,7 @@ struct AccessGuard::Impl {
       case About::new_model:
         return check_new(snapshot, who, Kind::model, subject, request);
       case About::granted: {
-        const auto resource = granted(request);
+        const auto resource = granted_resource(request);
         if (!resource) return resource.error();
         return allowed(snapshot, who, *resource, level, resource->text());
       }
@@ -319,20 +167,11 @@ struct AccessGuard::Impl {
     for (const std::string& value : *values) {
       if (subject.about == About::workspace) return on_workspace(snapshot, who, level);
       const std::string named = fmt::format("{} '{}'", word(subject.about), value);
-      std::optional<Resource> resource;
-      if (subject.about == About::source) {
-        auto found = source(value);
-        if (!found)
-          return found.error().code == Code::not_found ? not_seen(who, named) : found.error();
-        if (!*found) continue;
-        resource = **found;
-      } else {
-        auto found = resolve(subject.about, value);
-        if (!found)
-          return found.error().code == Code::not_found ? not_seen(who, named) : found.error();
-        resource = *std::move(found);
-      }
-      if (auto fine = allowed(snapshot, who, *resource, level, named); !fine) return fine;
+      const auto resource = resources.find(subject.about, value);
+      if (!resource && resource.error().code == Code::not_found) return not_seen(who, named);
+      if (!resource) return resource.error();
+      if (!*resource) continue;
+      if (auto fine = allowed(snapshot, who, **resource, level, named); !fine) return fine;
     }
     return {};
   }
@@ -392,18 +231,6 @@ struct AccessGuard::Impl {
   }
 };
 
-Result<access::Resource> resource_in_mlflows_words(std::string_view type, std::string_view id) {
-  if (type == "experiment") return experiment_of(id);
-  if (one_of(type, {"registered_model", "prompt", "model"}))
-    return Resource{Kind::model, std::string(id)};
-  if (type == "deployment") return Resource{Kind::deployment, std::string(id)};
-  if (type == "workspace") return access::workspace();
-  return invalid_argument(fmt::format(
-      "'{}' is no resource_type that can be granted here: there is experiment, registered_model, "
-      "prompt, deployment and workspace",
-      type));
-}
-
 AccessGuard::AccessGuard(const server::Router& router, const GuardParts& parts,
                          GuardOptions options)
     : impl_(std::unique_ptr<Impl>(new Impl{parts, options})) {
@@ -440,7 +267,7 @@ std::optional<server::Guard::Verdict> AccessGuard::decide_at_once(const Router::
   if (const auto rule = impl_->rules.find(&route);
       rule != impl_->rules.end() && rule->second != nullptr) {
     for (const Subject& subject : rule->second->subjects) {
-      if (!impl_->in_memory(subject, request)) return std::nullopt;
+      if (!impl_->resources.in_memory(subject, request)) return std::nullopt;
     }
   }
   return impl_->decide_for(route, request, *who);

@@ -21,6 +21,7 @@ constexpr Subject kModel{.about = About::model, .fields = {"name"}};
 constexpr Subject kDeployment{.about = About::deployment, .fields = {"model"}};
 constexpr Subject kDeploymentByName{.about = About::deployment, .fields = {"name"}};
 constexpr Subject kArtifact{.about = About::artifact, .fields = {"path"}};
+constexpr Subject kArtifactFolder{.about = About::artifact, .fields = {"folder"}};
 constexpr Subject kSelf{.about = About::self, .fields = {"username"}};
 constexpr Subject kGranted{.about = About::granted, .fields = {"resource_type", "resource_id"}};
 // Files below a folder one chose could be another experiment's.
@@ -52,7 +53,6 @@ constexpr Rule kRules[] = {
     {"POST", "mlflow/experiments/restore", {{kExperiment}}},
     {"POST", "mlflow/experiments/set-experiment-tag", {{kExperiment}}},
     {"POST", "mlflow/experiments/delete-experiment-tag", {{kExperiment}}},
-    {"POST", "mlflow/experiments/search-datasets", {{kExperiments}}},
 
     // Runs
     {"POST", "mlflow/runs/create", {{kExperimentOrDefault}}},
@@ -70,7 +70,6 @@ constexpr Rule kRules[] = {
     {"POST", "mlflow/runs/outputs", {{kRun}}},
     {"POST", "mlflow/runs/log-model", {{kRun}}},
     {"GET", "mlflow/metrics/get-history", {{kRun}}},
-    {"GET", "mlflow/metrics/get-history-bulk", {{kRuns}}},
     {"GET", "mlflow/metrics/get-history-bulk-interval", {{kRuns}}},
     {"GET", "mlflow/artifacts/list", {{kRun}}},
 
@@ -118,9 +117,9 @@ constexpr Rule kRules[] = {
     {"GET", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
     {"PUT", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
     {"DELETE", "mlflow-artifacts/artifacts/{path*}", {{kArtifact}}},
-    {"POST", "mlflow-artifacts/mpu/create/{path*}", {{kArtifact}}},
-    {"POST", "mlflow-artifacts/mpu/complete/{path*}", {{kArtifact}}},
-    {"POST", "mlflow-artifacts/mpu/abort/{path*}", {{kArtifact}}},
+    {"POST", "mlflow-artifacts/mpu/create/{folder*}", {{kArtifactFolder}}},
+    {"POST", "mlflow-artifacts/mpu/complete/{folder*}", {{kArtifactFolder}}},
+    {"POST", "mlflow-artifacts/mpu/abort/{folder*}", {{kArtifactFolder}}},
     {"GET", "mlflow-artifacts/presigned/{path*}", {{kArtifact}}},
     {"GET", "/get-artifact", {{kRun}}},
     {"GET", "/model-versions/get-artifact", {{kModel}}},

@@ -156,7 +156,7 @@ constexpr Endpoint kEndpoints[] = {
     {"POST", "logged-models/search", Access::read, search},
     {"GET", "logged-models/{model_id}", Access::read, get},
     {"PATCH", "logged-models/{model_id}", Access::edit, finalize},
-    {"DELETE", "logged-models/{model_id}", Access::edit, remove},
+    {"DELETE", "logged-models/{model_id}", Access::manage, remove},
     {"PATCH", "logged-models/{model_id}/tags", Access::edit, set_tags},
     {"DELETE", "logged-models/{model_id}/tags/{tag_key}", Access::edit, delete_tag},
     {"POST", "logged-models/{model_id}/params", Access::edit, log_params},

@@ -20,7 +20,9 @@ Result<std::string> create(Services& services, const Context& ctx, Params& param
   tracking::RunSpec spec;
   if (params.maybe_text("experiment_id")) spec.experiment = params.experiment_id();
   spec.name = params.text_or_empty("run_name");
+  // Whoever is known to ask; without authentication, whoever the client says it is.
   spec.user = params.text_or_empty("user_id");
+  if (ctx.principal.visibility != nullptr) spec.user = ctx.principal.name;
   spec.start_ms = params.maybe_integer("start_time");
   spec.tags = params.tags();
   if (params.problem()) return *params.problem();
@@ -186,8 +188,8 @@ constexpr Endpoint kEndpoints[] = {
     {.method = "POST", .path = "runs/create", .access = Access::edit, .text = create},
     {.method = "GET", .path = "runs/get", .access = Access::read, .text = get},
     {.method = "POST", .path = "runs/update", .access = Access::edit, .text = update},
-    {"POST", "runs/delete", Access::edit, remove},
-    {"POST", "runs/restore", Access::edit, restore},
+    {"POST", "runs/delete", Access::manage, remove},
+    {"POST", "runs/restore", Access::manage, restore},
     {.method = "POST", .path = "runs/search", .access = Access::read, .text = search},
     {"POST", "runs/log-parameter", Access::edit, log_param},
     {"POST", "runs/set-tag", Access::edit, set_tag},

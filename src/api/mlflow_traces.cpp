@@ -301,7 +301,7 @@ constexpr Endpoint kEndpoints[] = {
     {"GET", "traces/get", Access::read, get},
     {"GET", "traces/batchGet", Access::read, batch_get},
     {"POST", "traces/batchGetInfos", Access::read, batch_get_infos},
-    {"POST", "traces/delete-traces", Access::edit, remove},
+    {"POST", "traces/delete-traces", Access::manage, remove},
     {"POST", "traces/link-to-run", Access::edit, link_to_run},
     {"POST", "traces/link-prompts", Access::edit, link_prompts},
     {"GET", "traces/{trace_id}", Access::read, get_info},

@@ -39,16 +39,9 @@ Result<void> ServerOptions::validate() const {
   if (port < 0 || port > 65535)
     return invalid_argument(fmt::format("port is {}, wanted 0 to 65535", port));
   error_code error;
-  const auto parsed = asio::ip::make_address(address == "localhost" ? "127.0.0.1" : address, error);
+  asio::ip::make_address(address == "localhost" ? "127.0.0.1" : address, error);
   if (error)
     return invalid_argument(fmt::format("'{}' is not an IP address to listen on", address));
-  if (!parsed.is_loopback()) {
-    return invalid_argument(fmt::format(
-        "slipway listens on loopback; any other address ('{}' was asked for) needs authentication, "
-        "which is not there yet: "
-        "listen on 127.0.0.1 and reach it through an SSH tunnel or a proxy that authenticates",
-        address));
-  }
   if (io_threads < 1 || worker_threads < 1 || transfer_threads < 1 || max_connections < 1 ||
       max_waiting < 1) {
     return invalid_argument(
@@ -266,6 +259,11 @@ void HttpServer::Impl::stop() {
 Result<std::unique_ptr<HttpServer>> HttpServer::start(ServerOptions options, const Router& router,
                                                       const Clock& clock, IdSource& ids) {
   if (auto valid = options.validate(); !valid) return valid.error();
+  if (listens_beyond_loopback(options) && router.guard() == nullptr) {
+    return failed_precondition(
+        fmt::format("others can reach '{}': a server there needs a guard that asks who they are",
+                    options.address));
+  }
   auto impl = std::make_unique<Impl>(std::move(options), router, clock, ids);
   if (auto loaded = impl->load_tls(); !loaded) return loaded.error();
   if (auto listening = impl->listen(); !listening) return listening.error();

@@ -25,7 +25,7 @@
 namespace slipway::server {
 
 struct ServerOptions {
-  std::string address = "127.0.0.1";  // loopback only
+  std::string address = "127.0.0.1";  // beyond loopback only with a guard
   int port = 0;                       // 0: any free one
   int io_threads = 2;
   int worker_threads = 4;
