@@ -2,21 +2,13 @@
 // Prometheus and slipway's own API, and keeps monitoring and the feedback loop going.
 #include <iostream>
 
-#include "api/collection_api.h"
-#include "api/inference_api.h"
 #include "api/metrics_api.h"
-#include "api/mlflow_api.h"
-#include "api/pipelines_api.h"
-#include "api/registry_api.h"
-#include "api/signed_links.h"
-#include "api/slipway_api.h"
 #include "base/log.h"
-#include "blob/multipart.h"
 #include "cli/child.h"
-#include "cli/collection_internal.h"
 #include "cli/command_internal.h"
 #include "cli/gate.h"
 #include "cli/hangup.h"
+#include "cli/routes.h"
 #include "jobs/worker.h"
 #include "server/server.h"
 #include "serving/model_host.h"
@@ -107,6 +99,17 @@ void tell_webhooks(Home& home, const std::stop_token& stop) {
   }
 }
 
+// Where this machine's own programs find the server. A server on all addresses is on loopback, too;
+// with TLS it is called by a name of its certificate.
+std::string url_of(const UpFlags& flags, int port) {
+  const bool tls = !flags.tls_certificate.empty();
+  const bool everywhere = flags.address == "0.0.0.0" || flags.address == "::";
+  std::string host = everywhere ? "127.0.0.1" : flags.address;
+  if (tls && !flags.host_names.empty()) host = flags.host_names.front();
+  if (host.find(':') != std::string::npos) host = "[" + host + "]";
+  return fmt::format("{}://{}:{}", tls ? "https" : "http", host, port);
+}
+
 int serve(const Globals& globals, const UpFlags& flags) {
   log::set_level(flags.verbose ? log::Level::debug : log::Level::info);
   const Context ctx = interruptible_context("slipway");
@@ -132,48 +135,21 @@ int serve(const Globals& globals, const UpFlags& flags) {
         host.start();
         Keeper keeper(home, host);
 
-        blob::Multipart multipart(home.blobs(), home.clock(), home.ids());
-        const api::SignedLinks links(home.clock(), home.ids());
-        server::Router router;
-        api::add_inference_routes(router, host, home.clock(), home.ids(), {});
-        api::add_mlflow_routes(router, home.tracking(), home.registry(), home.blobs(),
-                               {.webhooks = &home.webhooks(), .traces = &home.traces(),
-                                .multipart = &multipart,
-                                .links = &links});
-        api::add_slipway_routes(router,
-                                {home.clock(), home.audit(), home.deployments(), home.predictions(),
-                                 home.monitor(), home.labels(), home.loop(),
-                                 [&](const Context& request) { return keeper.catch_up(request); }});
-        api::add_registry_routes(router, home.registry(), home.webhooks());
-        api::add_pipeline_routes(router, {home.queue(), home.engine()});
-        governance::Collector collector = collector_of(home);
-        api::add_collection_routes(router, collector);
+        Routes routes(home, host, [&](const Context& request) { return keeper.catch_up(request); });
         std::atomic<server::HttpServer*> serving{
             nullptr};  // answers before start() returns, and may be asked for /metrics then
-        api::Metrics metrics;
-        api::add_process_metrics(metrics);
-        api::add_server_metrics(metrics, [&] {
+        api::add_server_metrics(routes.metrics(), [&] {
           const server::HttpServer* running = serving.load();
           return running == nullptr ? server::ServerStats{} : running->stats();
         });
-        api::add_serving_metrics(metrics, host);
-        metrics.add([&](api::MetricWriter& out) {
-          auto samples = home.monitor().metrics();
-          if (!samples)
-            return log::error("monitoring metrics cannot be read",
-                              {{"error", samples.error().message}});
-          for (const monitoring::MetricSample& sample : *samples)
-            out.gauge(sample.name, sample.help, sample.labels, sample.value);
-        });
-        api::add_metrics_routes(router, metrics);
         std::unique_ptr<Gate> gate;
         if (flags.auth) {
           auto opened = Gate::open(home, ctx);
           if (!opened) return fail(opened.error());
           gate = *std::move(opened);
-          gate->add_routes(router);
-          gate->add_metrics(metrics);
-          gate->close(router, {.open_metrics = flags.open_metrics});
+          gate->add_routes(routes.router());
+          gate->add_metrics(routes.metrics());
+          gate->close(routes.router(), {.open_metrics = flags.open_metrics});
         }
         auto started = server::HttpServer::start({.address = flags.address,
                                                   .port = flags.port,
@@ -181,7 +157,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
                                                   .host_names = flags.host_names,
                                                   .tls_certificate = flags.tls_certificate,
                                                   .tls_key = flags.tls_key},
-                                                 router, home.clock(), home.ids());
+                                                 routes.router(), home.clock(), home.ids());
         if (!started) return fail(started.error());
         const std::unique_ptr<server::HttpServer> http = std::move(*started);
         serving = http.get();
@@ -190,8 +166,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
             return log::error("the old TLS certificate stays", {{"error", read.error().message}});
           log::info("TLS certificate read anew");
         });
-        const std::string url = (flags.tls_certificate.empty() ? "http://" : "https://") +
-                                flags.address + ":" + std::to_string(http->port());
+        const std::string url = url_of(flags, http->port());
 
         jobs::Worker worker(home.queue(), home.clock(),
                             {.name = "server", .poll_every = std::chrono::milliseconds(100)});
@@ -199,8 +174,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
                       [&](const Context& job_ctx, const jobs::Job& job) {
                         if (gate == nullptr)
                           return run_pipeline_job(job_ctx, job, home.folder(), url, "");
-                        auto token =
-                            gate->token_for_job(job.id, job.payload.value("actor", ""));
+                        auto token = gate->token_for_job(job.id, job.payload.value("actor", ""));
                         if (!token) return Result<Json>(token.error());
                         return run_pipeline_job(job_ctx, job, home.folder(), url, token->text());
                       });
@@ -246,7 +220,8 @@ void add_up(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<UpFlags>();
   CLI::App* up = app.add_subcommand(
       "up", "Start the server: MLflow, Open Inference, Prometheus and slipway's API on one port");
-  up->add_option("--address", flags->address, "Address to listen on. Any but loopback needs --auth, and TLS or --insecure-http")
+  up->add_option("--address", flags->address,
+                 "Address to listen on. Any but loopback needs --auth, and TLS or --insecure-http")
       ->capture_default_str();
   up->add_option("--port", flags->port, "Port to listen on; 0: any free one")
       ->capture_default_str();
@@ -267,8 +242,9 @@ void add_up(CLI::App& app, Globals& globals) {
   up->add_flag("--auth", flags->auth,
                "Ask who everybody is: users with passwords and tokens, who may do what they were "
                "granted. The first start makes an admin and prints the password");
-  up->add_flag("--insecure-http", flags->insecure_http,
-               "Listen beyond loopback without TLS, as something in front of this server speaks it");
+  up->add_flag(
+      "--insecure-http", flags->insecure_http,
+      "Listen beyond loopback without TLS, as something in front of this server speaks it");
   up->add_flag("--open-metrics", flags->open_metrics,
                "Let anybody read /metrics, although --auth is on");
   up->add_flag("--verbose", flags->verbose, "Log more");

@@ -1,0 +1,43 @@
+#include "cli/routes.h"
+
+#include "api/collection_api.h"
+#include "api/inference_api.h"
+#include "api/mlflow_api.h"
+#include "api/pipelines_api.h"
+#include "api/registry_api.h"
+#include "api/slipway_api.h"
+#include "base/log.h"
+#include "cli/collection_internal.h"
+
+namespace slipway::cli {
+
+Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
+    : multipart_(home.blobs(), home.clock(), home.ids()),
+      links_(home.clock(), home.ids()),
+      collector_(collector_of(home)) {
+  api::add_inference_routes(router_, host, home.clock(), home.ids(), {});
+  api::add_mlflow_routes(router_, home.tracking(), home.registry(), home.blobs(),
+                         {.webhooks = &home.webhooks(),
+                          .traces = &home.traces(),
+                          .multipart = &multipart_,
+                          .links = &links_});
+  api::add_slipway_routes(
+      router_, {home.clock(), home.audit(), home.deployments(), home.predictions(), home.monitor(),
+                home.labels(), home.loop(), std::move(catch_up)});
+  api::add_registry_routes(router_, home.registry(), home.webhooks());
+  api::add_pipeline_routes(router_, {home.queue(), home.engine()});
+  api::add_collection_routes(router_, collector_);
+  api::add_process_metrics(metrics_);
+  api::add_serving_metrics(metrics_, host);
+  metrics_.add([&home](api::MetricWriter& out) {
+    auto samples = home.monitor().metrics();
+    if (!samples) {
+      return log::error("monitoring metrics cannot be read", {{"error", samples.error().message}});
+    }
+    for (const monitoring::MetricSample& sample : *samples)
+      out.gauge(sample.name, sample.help, sample.labels, sample.value);
+  });
+  api::add_metrics_routes(router_, metrics_);
+}
+
+}  // namespace slipway::cli
