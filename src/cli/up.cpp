@@ -112,6 +112,7 @@ std::string url_of(const UpFlags& flags, int port) {
 
 int serve(const Globals& globals, const UpFlags& flags) {
   log::set_level(flags.verbose ? log::Level::debug : log::Level::info);
+  HangupWatch hangup;  // before any other thread: they inherit what it blocks
   const Context ctx = interruptible_context("slipway");
   if (auto safe = check_exposure({.address = flags.address,
                                   .auth = flags.auth,
@@ -120,7 +121,6 @@ int serve(const Globals& globals, const UpFlags& flags) {
       !safe) {
     return fail(safe.error());
   }
-  HangupWatch hangup;
   return with_home(
       globals,
       {.serving = true, .webhook_hosts = flags.webhook_hosts, .model_sources = flags.model_sources},
