@@ -110,7 +110,12 @@ Result<Json> get_alias(Services& services, const Context&, Params& params) {
   const auto name = params.text("name");
   const auto alias = params.text("alias");
   if (params.problem()) return *params.problem();
-  return version_answer(services.registry.find_by_alias(name, alias));
+  // Nobody can set an alias "latest": to clients it is the newest version.
+  constexpr std::string_view kLatest = "latest";
+  const bool latest = std::ranges::equal(
+      alias, kLatest, {}, [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return version_answer(latest ? services.registry.latest_version(name)
+                               : services.registry.find_by_alias(name, alias));
 }
 
 Result<Json> set_alias(Services& services, const Context& ctx, Params& params) {
@@ -177,6 +182,7 @@ Result<void> resolve_source(Services& services, registry::VersionSpec& spec) {
   }
   if (source.starts_with(kModels)) {
     const auto rest = source.substr(kModels.size());
+    if (rest.empty() || rest.front() == '/') return {};  // names nothing: the registry refuses it
     if (const auto name = named_version(rest)) {
       const auto version = find_version(services, *name);
       if (!version) return version.error();

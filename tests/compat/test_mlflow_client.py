@@ -383,7 +383,7 @@ class TestRegistry:
 
     def test_aliases(self, client, model):
         for _ in range(2):
-            client.create_model_version(model, "s3://bucket/model")
+            client.create_model_version(model, "mlflow-artifacts:/0/models/m/artifacts")
         client.set_registered_model_alias(model, "champion", "1")
         assert int(client.get_model_version_by_alias(model, "champion").version) == 1
         client.set_registered_model_alias(model, "champion", "2")
@@ -399,7 +399,7 @@ class TestRegistry:
     @pytest.mark.filterwarnings("ignore::FutureWarning")
     def test_stages(self, client, model):
         for _ in range(2):
-            client.create_model_version(model, "s3://bucket/model")
+            client.create_model_version(model, "mlflow-artifacts:/0/models/m/artifacts")
         client.transition_model_version_stage(model, "1", "Production")
         client.transition_model_version_stage(model, "2", "Production", archive_existing_versions=True)
         assert client.get_model_version(model, "1").current_stage == "Archived"
