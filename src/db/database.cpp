@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "db/session_internal.h"
 
 namespace slipway::db {
@@ -185,6 +186,8 @@ struct Database::Impl {
                                             (clock.steady() - begun) / kGatherShare));
       if (auto sound = writer->health(); !sound) {
         const std::scoped_lock health_lock(health_mutex);
+        if (health)
+          log::error("the database takes no more writes", {{"why", sound.error().message}});
         health = sound;
       }
       for (Job& job : group) {

@@ -10,6 +10,7 @@
 
 #include "db/database.h"
 #include "db/postgres_internal.h"
+#include "db/server_lock.h"
 #include "support/database.h"
 #include "support/support.h"
 
@@ -257,6 +258,17 @@ TEST_F(PostgresTest, CutsOffAStatementThatTakesTooLong) {
   });
   EXPECT_EQ(code_of(slow), "deadline_exceeded");
   EXPECT_TRUE(ok(put(**hasty, "quick")));
+}
+
+TEST_F(PostgresTest, HasOneServerAtATime) {
+  {
+    const auto first = ServerLock::acquire(place.string());
+    ASSERT_TRUE(ok(first));
+    EXPECT_EQ(code_of(ServerLock::acquire(place.string())), "failed_precondition");
+    // In a schema of its own another server may run.
+    EXPECT_TRUE(ok(ServerLock::acquire(test::database_at(scratch / "other.db").string())));
+  }
+  EXPECT_TRUE(ok(ServerLock::acquire(place.string())));
 }
 
 TEST_F(PostgresTest, OrdersTextsByTheirBytes) {

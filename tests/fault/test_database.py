@@ -150,6 +150,7 @@ def test_an_older_program_leaves_a_newer_database_alone(tmp_path):
         pass
     with sqlite3.connect(home / "slipway.db") as db:
         db.execute("INSERT INTO schema_migrations VALUES ('tracking', 999, 'later', 'x')")
+        db.commit()
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = (home / "slipway.db").read_bytes()
     for command in (["up", "--port", "0"], ["models", "ls"], ["db", "migrate"], ["db", "migrate", "--dry-run"]):
