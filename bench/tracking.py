@@ -168,7 +168,7 @@ class Bench:
         for i in range(16):
             name = f"bench-{time.time_ns()}-{i}"
             call(server, "POST", API + "registered-models/create", {"name": name})
-            requests.append(http("POST", API + "model-versions/create", {"name": name, "source": "s3://models/m"}))
+            requests.append(http("POST", API + "model-versions/create", {"name": name, "source": "mlflow-artifacts:/1/models/m"}))
         return requests
 
     def search(self, **body):

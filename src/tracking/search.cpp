@@ -118,8 +118,20 @@ Result<Condition> make_condition(Comparison comparison) {
   return Condition{std::move(comparison), *std::move(target)};
 }
 
+// Text columns are indexed by this many characters of theirs.
+constexpr std::size_t kIndexed = 64;
+
+// "t.value = ?" by the index. A value that is shorter than what the index holds is found by that
+// alone; written beside it, "t.value = ?" would tempt SQLite to put the value into substr(), and
+// with that out of the index's reach.
+void add_equal_text(SqlText& query, std::string_view value) {
+  query.add(" AND substr(t.value, 1, 64) = substr(?, 1, 64)").bind(value);
+  if (characters(value) < kIndexed) return;
+  query.add(" AND t.value >= ? AND t.value <= ?").bind(value).bind(value);
+}
+
 // "t.key = ? AND …": what a row of the condition's table has to be.
-Result<void> add_row_test(SqlText& query, const Condition& condition) {
+Result<void> add_row_test(SqlText& query, const Condition& condition, Form form) {
   const auto& comparison = condition.comparison;
   if (condition.target.entity == Entity::dataset) {
     if (condition.target.column == "context") query.add("t.context <> '' AND ");  // '': not said
@@ -135,8 +147,9 @@ Result<void> add_row_test(SqlText& query, const Condition& condition) {
   }
   if (comparison.op == Op::is_null || comparison.op == Op::is_not_null) return {};
   const auto* value = std::get_if<std::string>(&comparison.value);
-  if (comparison.op == Op::eq && value != nullptr) {  // the index holds the first 64 characters
-    query.add(" AND substr(t.value, 1, 64) = substr(?, 1, 64)").bind(std::string_view(*value));
+  if (form == Form::list && comparison.op == Op::eq && value != nullptr) {
+    add_equal_text(query, *value);
+    return {};
   }
   query.add(" AND ");
   return query.compare_text("t.value", comparison);
@@ -159,7 +172,7 @@ Result<void> add_condition(SqlText& query, const Condition& condition, Form form
     query.add(" AND ").add(negated).add("EXISTS (SELECT 1 FROM ").add(table);
     query.add(" t WHERE t.run = r.seq AND ");
   }
-  if (auto added = add_row_test(query, condition); !added) return added;
+  if (auto added = add_row_test(query, condition, form); !added) return added;
   query.add(")");
   return {};
 }
@@ -184,6 +197,7 @@ struct Plan {
   // The way: chosen by choose_way().
   bool walk = false;                 // in the order wanted
   std::optional<std::size_t> first;  // the condition whose runs are collected
+  Form form = Form::list;            // of the other conditions
 
   bool by_metric() const { return !by.empty() && by[0].target.entity == Entity::metric; }
   bool by_start() const {  // an index has this order
@@ -273,7 +287,7 @@ Result<void> add_tables(SqlText& query, const Plan& plan, Part part) {
   } else if (plan.first) {
     const Condition& first = plan.filter[*plan.first];
     query.add(" FROM (SELECT t.run FROM ").add(table_of(first.target.entity)).add(" t WHERE ");
-    if (auto added = add_row_test(query, first); !added) return added;
+    if (auto added = add_row_test(query, first, Form::list); !added) return added;
     query.add(") AS d CROSS JOIN runs r ON r.seq = d.run");
   } else if (plan.walk && part == Part::whole) {
     query.add(" FROM runs r INDEXED BY ");
@@ -307,8 +321,7 @@ Result<void> add_filter(SqlText& query, const Plan& plan, Part part) {
       if (auto added = query.compare_number("o0.value", condition.comparison); !added) return added;
       continue;
     }
-    const Form form = plan.walk || plan.first ? Form::probe : Form::list;
-    if (auto added = add_condition(query, condition, form); !added) return added;
+    if (auto added = add_condition(query, condition, plan.form); !added) return added;
   }
   return {};
 }
@@ -356,59 +369,83 @@ Result<std::int64_t> read_number(db::Connection& connection, const SqlText& quer
   return number;
 }
 
-// Counting stops here: it is to cost a fraction of a millisecond.
-constexpr std::int64_t kMostCounted = 4'000;
+// Counting stops here, or later when the first look leaves it open: it takes a microsecond a row.
+constexpr std::int64_t kFirstLook = 1'000;
+constexpr std::int64_t kSecondLook = 8'000;
+constexpr double kCheapWalk = 20'000;  // runs looked at
 
-// How many rows the condition's table has for it, or kMostCounted.
-Result<std::int64_t> count_rows(db::Connection& connection, const Condition& condition) {
+// How many rows the condition's table has for it, or `most`.
+Result<std::int64_t> count_rows(db::Connection& connection, const Condition& condition,
+                                std::int64_t most) {
   SqlText query;
   query.add("SELECT count(*) FROM (SELECT 1 FROM ").add(table_of(condition.target.entity));
   query.add(" t WHERE ");
-  if (auto added = add_row_test(query, condition); !added) return added.error();
-  query.add(" LIMIT ?) AS counted").bind(kMostCounted);
+  if (auto added = add_row_test(query, condition, Form::list); !added) return added.error();
+  query.add(" LIMIT ?) AS counted").bind(most);
   return read_number(connection, query);
 }
 
-// Guesses how many runs either way looks at, taking the conditions for independent of each other.
-Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wanted) {
+// The experiments' runs, or `most`.
+Result<std::int64_t> count_runs(db::Connection& connection, const Plan& plan, std::int64_t most) {
+  SqlText query;
+  query.add("SELECT count(*) FROM (SELECT 1 FROM runs r WHERE ");
+  add_experiments(query, plan);
+  query.add(" LIMIT ?) AS counted").bind(most);
+  return read_number(connection, query);
+}
+
+// Guesses how many runs either way looks at, taking the conditions for independent of each other,
+// and sets the plan's way. False when more counting could tell more.
+Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t wanted,
+                       std::int64_t most_counted) {
+  constexpr double kUnknown = std::numeric_limits<double>::infinity();
   const bool can_walk = plan.by_metric() || plan.by_start();
-  if (plan.filter.empty()) {
-    plan.walk = can_walk;
-    return {};
-  }
-  if (std::ranges::any_of(plan.filter, &Condition::names_runs)) return {};
-  SqlText counting;
-  counting.add("SELECT count(*) FROM (SELECT 1 FROM runs r WHERE ");
-  add_experiments(counting, plan);
-  counting.add(" LIMIT ?) AS counted").bind(kMostCounted);
-  auto all = read_number(connection, counting);
+  auto all = count_runs(connection, plan, most_counted);
   if (!all) return all.error();
-  double collected = std::numeric_limits<double>::infinity();
-  if (*all < kMostCounted) {
-    collected = static_cast<double>(*all);
-  } else {
+  const bool few = *all < most_counted;
+  double collected = few ? static_cast<double>(*all) : kUnknown;
+  if (!few) {
     SqlText greatest;
     greatest.add("SELECT max(seq) FROM runs");
     all = read_number(connection, greatest);
     if (!all) return all.error();
   }
   double walked = static_cast<double>(wanted);
+  plan.first.reset();
   for (std::size_t i = 0; i < plan.filter.size(); ++i) {
     if (!plan.filter[i].is_indexed()) {
       walked *= 2;
       continue;
     }
-    const auto count = count_rows(connection, plan.filter[i]);
+    const auto count = count_rows(connection, plan.filter[i], most_counted);
     if (!count) return count.error();
-    walked *= std::max(
-        1.0, static_cast<double>(*all) / static_cast<double>(std::max<std::int64_t>(1, *count)));
-    if (*count < kMostCounted && static_cast<double>(*count) < collected) {
-      collected = static_cast<double>(*count);
+    const auto rows = static_cast<double>(std::max<std::int64_t>(1, *count));
+    walked *= std::max(1.0, static_cast<double>(*all) / rows);
+    if (*count < most_counted && rows < collected) {
+      collected = rows;
       plan.first = i;
     }
   }
   plan.walk = can_walk && walked <= collected;
   if (plan.walk) plan.first.reset();
+  plan.form = plan.walk || plan.first || few ? Form::probe : Form::list;
+  return collected < kUnknown || (can_walk && walked <= kCheapWalk);
+}
+
+Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wanted) {
+  if (plan.filter.empty()) {
+    plan.walk = plan.by_metric() || plan.by_start();
+    return {};
+  }
+  if (std::ranges::any_of(plan.filter, &Condition::names_runs)) {
+    plan.form = Form::probe;
+    return {};
+  }
+  for (const std::int64_t most_counted : {kFirstLook, kSecondLook}) {
+    const auto sure = guess_way(connection, plan, wanted, most_counted);
+    if (!sure) return sure.error();
+    if (*sure) break;
+  }
   return {};
 }
 

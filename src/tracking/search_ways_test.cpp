@@ -1,0 +1,116 @@
+// A search of a large page collects and sorts, one of a small page walks an index: whatever the
+// way, the runs and their order have to be the same.
+#include <random>
+
+#include "tracking/tracking_test_internal.h"
+
+namespace slipway::tracking {
+namespace {
+
+using test::ok;
+
+class SearchWaysTest : public TrackingTest {
+ protected:
+  void SetUp() override {
+    TrackingTest::SetUp();
+    auto other = tracking_->create_experiment("other");
+    ASSERT_TRUE(ok(other));
+    other_ = other->id;
+    const double values[] = {0, 0.25, 0.25, -1, 7, std::numeric_limits<double>::quiet_NaN()};
+    for (int i = 0; i < 240; ++i) {
+      auto run = tracking_->create_run(
+          ctx_, {.experiment = random_() % 4 == 0 ? other_ : kDefaultExperiment,
+                 .name = fmt::format("run {}", random_() % 5),
+                 .start_ms = static_cast<std::int64_t>(random_() % 30)});
+      ASSERT_TRUE(ok(run));
+      Batch batch;
+      for (const std::string key : {"a", "b"}) {
+        if (random_() % 4 == 0) continue;
+        batch.metrics.push_back({.key = key, .value = values[random_() % 6], .timestamp_ms = 1});
+      }
+      if (random_() % 3 != 0) batch.params.push_back({"p", fmt::format("{}", random_() % 3)});
+      if (random_() % 3 != 0) {  // alike in what the index holds of them
+        batch.tags.push_back({"t", std::string(64, 'x') + (random_() % 2 == 0 ? "1" : "2")});
+      }
+      ASSERT_TRUE(ok(tracking_->log_batch(run->id, batch)));
+      if (random_() % 9 == 0) ASSERT_TRUE(ok(tracking_->delete_run(run->id)));
+    }
+  }
+
+  std::vector<std::string> find(RunSearch search, std::int64_t page_size) {
+    std::vector<std::string> ids;
+    search.max_results = page_size;
+    do {
+      const auto page = tracking_->search_runs(search);
+      EXPECT_TRUE(ok(page));
+      if (!page) break;
+      for (const Run& run : page->items) ids.push_back(run.id.value);
+      search.page = page->next_page;
+    } while (!search.page.empty());
+    return ids;
+  }
+  template <std::size_t N>
+  std::string pick(const std::string_view (&from)[N]) {
+    return std::string(from[random_() % N]);
+  }
+
+  std::mt19937 random_{17};
+  ExperimentId other_;
+};
+
+TEST_F(SearchWaysTest, EveryWayFindsTheSameRunsInTheSameOrder) {
+  static const std::string alike = "tags.t = '" + std::string(64, 'x') + "1'";
+  const std::string_view conditions[] = {"metrics.a > 0",
+                                         "metrics.a != 0.25",
+                                         "metrics.b <= 0.25",
+                                         "metrics.b = 7",
+                                         "params.p = '1'",
+                                         "params.p != '1'",
+                                         "params.p IS NULL",
+                                         "params.p IN ('0', '2')",
+                                         "tags.t LIKE 'x%'",
+                                         "run_name = 'run 3'",
+                                         "status = 'RUNNING'",
+                                         "start_time > 4",
+                                         alike};
+  const std::string_view orders[] = {"metrics.a",         "metrics.a DESC", "metrics.b",
+                                     "start_time DESC",   "start_time",     "params.p DESC",
+                                     "attributes.run_id", "tags.t",         "run_name"};
+  int found = 0;
+  for (int round = 0; round < 250; ++round) {
+    RunSearch search;
+    search.experiments = {kDefaultExperiment};
+    if (random_() % 3 == 0) search.experiments.push_back(other_);
+    search.view = static_cast<View>(random_() % 3);
+    for (auto count = random_() % 3; count > 0; --count) {
+      search.filter += (search.filter.empty() ? "" : " AND ") + pick(conditions);
+    }
+    if (random_() % 4 != 0) search.order_by.push_back(pick(orders));
+    if (random_() % 3 == 0) search.order_by.emplace_back("end_time");
+    SCOPED_TRACE(fmt::format("{} | {}", search.filter, fmt::join(search.order_by, ", ")));
+    const auto whole = find(search, 10'000);
+    found += whole.empty() ? 0 : 1;
+    EXPECT_EQ(find(search, 3), whole);
+    EXPECT_EQ(find(search, 40), whole);
+  }
+  EXPECT_GT(found, 150);
+}
+
+TEST_F(SearchWaysTest, FieldsThatStandTwiceInAnOrderAreRefused) {
+  for (const auto& order_by : std::vector<std::vector<std::string>>{{"metrics.a", "metrics.a DESC"},
+                                                                    {"start_time", "created"},
+                                                                    {"run_name", "`Run Name`"}}) {
+    EXPECT_EQ(tracking_->search_runs({.experiments = {kDefaultExperiment}, .order_by = order_by})
+                  .error()
+                  .code,
+              Code::invalid_argument);
+  }
+}
+
+TEST_F(SearchWaysTest, AQuotedScopeIsAScope) {
+  EXPECT_EQ(find({.experiments = {kDefaultExperiment}, .filter = "`metrics`.`a` > 0"}, 100),
+            find({.experiments = {kDefaultExperiment}, .filter = "metrics.a > 0"}, 100));
+}
+
+}  // namespace
+}  // namespace slipway::tracking
