@@ -265,7 +265,9 @@ def test_every_digest_that_the_database_names_is_kept(home):
     pipeline = home.parent / "pipeline.yaml"
     pipeline.write_text(PIPELINE)
     (home.parent / "t.csv").write_text("a,b\n1,2\n3,4\n")
-    (home.parent / "make.sh").write_text("printf 'a,b\\n1,2\\n' > out.csv; mkdir -p tree/deep; echo 1 > tree/deep/f\n")
+    (home.parent / "make.sh").write_text(
+        'echo a,b > "$SLIPWAY_OUTPUT_OUT_CSV"; mkdir -p "$SLIPWAY_OUTPUT_TREE/deep"; echo 1 > "$SLIPWAY_OUTPUT_TREE/deep/f"\n'
+    )
     ran = subprocess.run(
         [str(binary()), "run", str(pipeline), "--home", str(home)], capture_output=True, text=True, timeout=120
     )
@@ -299,7 +301,7 @@ steps:
     outputs: [out.csv, tree]
   rows:
     ingest:
-      sources: {t: t.csv}
+      sources: {t: {path: t.csv}}
       sql: SELECT * FROM t
       dataset: bits
 """

@@ -32,6 +32,7 @@ from mlflow.entities.model_registry import ModelVersionTag, RegisteredModelTag
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryStore
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils as client_utils
 
 from support.slipway_server import SlipwayServer, binary
 
@@ -128,10 +129,11 @@ class Filled:
         registry.create_model_version("late", f"models:/{self.model.model_id}", self.parent)
         mlflow.set_tracking_uri(None)
         registry.create_model_version("late", "s3://elsewhere/model", None)
-        registry.delete_model_version("late", "2")
+        registry.create_model_version("late", source, self.parent)
+        registry.delete_model_version("late", "4")
         registry.create_model_version("late", source, self.parent)
         registry.set_registered_model_alias("late", "champion", "1")
-        registry.set_registered_model_alias("late", "challenger", "4")
+        registry.set_registered_model_alias("late", "challenger", "5")
         registry.transition_model_version_stage("late", "3", "Archived", False)
 
     def run(self, experiment, name, start, tags=None) -> str:
@@ -188,6 +190,7 @@ def folder(root) -> dict[str, bytes]:
 
 
 def compare(filled: Filled, server: SlipwayServer, tmp_path, deletion_times=True) -> None:
+    client_utils._artifact_repos_cache.clear()  # it goes by id, and ids are the same in each test's server
     client = MlflowClient(server.url)
     experiments = {e.name: e for e in client.search_experiments(ViewType.ALL)}
     for there in filled.store.search_experiments(ViewType.ALL):
@@ -231,16 +234,19 @@ def compare(filled: Filled, server: SlipwayServer, tmp_path, deletion_times=True
     here = client.get_registered_model("late")
     there = filled.registry.get_registered_model("late")
     assert (here.description, here.tags, here.creation_timestamp) == (there.description, there.tags, there.creation_timestamp)
-    assert {alias: int(version) for alias, version in here.aliases.items()} == {"champion": 1, "challenger": 4}
+    assert {alias: int(version) for alias, version in here.aliases.items()} == {"champion": 1, "challenger": 5}
     versions = {int(v.version): v for v in client.search_model_versions("name='late'")}
-    assert sorted(versions) == [1, 3, 4]
+    assert sorted(versions) == [1, 2, 3, 5]
     for number, ours in versions.items():
         theirs = filled.registry.get_model_version("late", number)
         for field in ("run_id", "description", "current_stage", "status", "creation_timestamp", "tags"):
             assert (getattr(ours, field) or "") == (getattr(theirs, field) or ""), (number, field)
     assert versions[1].source == client.get_run(filled.parent).info.artifact_uri + "/model"
+    assert versions[2].source == f"models:/{filled.model.model_id}"
+    place = client.get_model_version_download_uri("late", "2")
+    assert place == client.get_logged_model(filled.model.model_id).artifact_location
     assert versions[3].source == "s3://elsewhere/model"
-    assert client.create_model_version("late", versions[1].source, filled.parent).version in (5, "5")
+    assert client.create_model_version("late", versions[1].source, filled.parent).version in (6, "6")
 
 
 def test_an_imported_database_is_the_same_value_by_value(filled, tmp_path):
@@ -325,7 +331,10 @@ def test_an_import_stops_when_it_is_told_to(filled, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(0.05)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "home" / "slipway.db").exists():  # from here on it watches for signals
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode in (0, 130), err
