@@ -189,7 +189,15 @@ TEST_F(RegistryTest, MovesAnAliasAndRemembersEveryMove) {
   for (const auto& [after, want] : rows) {
     SCOPED_TRACE(format_duration(after));
     EXPECT_EQ(*registry_->alias_at("flights", "champion", test::kNoon2013 + after), want);
+    // The same, together with whatever else pointed somewhere then.
+    const auto all = registry_->aliases_at("flights", test::kNoon2013 + after);
+    ASSERT_TRUE(ok(all));
+    ASSERT_EQ(all->size(), want ? 1U : 0U);
+    if (want) {
+      EXPECT_EQ(all->front().to, want);
+    }
   }
+  EXPECT_EQ(code_of(registry_->aliases_at("nobody", clock_.now())), "not_found");
 }
 
 TEST_F(RegistryTest, RefusesAliasesThatMeanSomethingElse) {
