@@ -1,5 +1,9 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <map>
+#include <sstream>
+
 #include "base/file.h"
 #include "cli/home.h"
 #include "cli/place_internal.h"
@@ -135,6 +139,61 @@ TEST_F(SchemaTest, AFailedMigrationLeavesTheSchemaAsItWas) {
   EXPECT_FALSE(ok(migrate_all(*db, schemas)));
   EXPECT_EQ(held(*db), before);
   EXPECT_TRUE(ok(migrate_all(*db, std::span(schemas).first(1)))) << "no table is left over";
+}
+
+// The named statements of a module, as cmake/EmbedSql.cmake cuts them.
+std::map<std::string, std::string> statements_of(const fs::path& file) {
+  std::map<std::string, std::string> statements;
+  std::istringstream lines(read_file(file).value_or(""));
+  std::string name;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("-- name: ")) {
+      name = line.substr(9);
+    } else if (!name.empty()) {
+      statements[name] += line + "\n";
+    }
+  }
+  return statements;
+}
+
+// "?" and "?3" outside texts and comments.
+std::size_t count_parameters(const std::string& sql) {
+  std::size_t count = 0;
+  bool in_text = false;
+  for (std::size_t i = 0; i < sql.size(); ++i) {
+    if (sql[i] == '\'') in_text = !in_text;
+    if (!in_text && sql.compare(i, 2, "--") == 0) i = std::min(sql.find('\n', i), sql.size() - 1);
+    if (in_text || sql[i] != '?') continue;
+    const int number = std::atoi(sql.c_str() + i + 1);
+    count = std::max(number > 0 ? static_cast<std::size_t>(number) : count + 1, count);
+  }
+  return count;
+}
+
+TEST_F(SchemaTest, EveryNamedStatementOfEveryModuleIsUnderstood) {
+  auto db = db::Database::open(test::database_at(home / "slipway.db"), {.durable = false});
+  ASSERT_TRUE(ok(db));
+  ASSERT_TRUE(ok(migrate_all(**db, all_schemas())));
+  std::size_t understood = 0;
+  for (const auto& schema : all_schemas()) {
+    const fs::path file = fs::path("src") / schema.module / "sql" / "queries.sql";
+    for (const auto& [name, sql] : statements_of(file)) {
+      SCOPED_TRACE(fmt::format("{}.{}", schema.module, name));
+      const std::vector<db::Value> nulls(count_parameters(sql));
+      // Nulls break constraints when it is run; it has to be understood before.
+      const auto ran = (*db)->write([&](db::Transaction& tx) -> Result<void> {
+        auto rows = tx.query_values(sql, nulls);
+        if (!rows) return rows.error();
+        return failed_precondition("undo");
+      });
+      const std::string message = message_of(ran);
+      EXPECT_EQ(message.find("cannot prepare"), std::string::npos) << message;
+      EXPECT_NE(code_of(ran), "unimplemented") << message;
+      EXPECT_EQ(message.find("parameters and got"), std::string::npos) << message;
+      ++understood;
+    }
+  }
+  EXPECT_GT(understood, 200U);
 }
 
 TEST(Place, IsWhatTheHomeRemembers) {
