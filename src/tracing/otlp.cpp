@@ -277,12 +277,31 @@ Result<std::int64_t> read_time(std::uint64_t nanoseconds) {
   return static_cast<std::int64_t>(nanoseconds);
 }
 
-// MLflow writes attributes as texts of JSON, or, to OTLP, as what those texts mean.
-std::string shown(const Json& value) {
-  if (const auto text = value.find("string_value"); text != value.end()) {
-    return text->get<std::string>();
+// An AnyValue as the plain JSON it stands for.
+Json plain(const Json& value) {
+  if (value.empty()) return nullptr;
+  const auto& [kind, inner] = *value.items().begin();
+  if (kind == "int_value") return Json::parse(inner.get_ref<const std::string&>());
+  if (kind == "array_value") {
+    Json list = Json::array();
+    for (const auto& item : inner.at("values")) list.push_back(plain(item));
+    return list;
   }
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  if (kind == "kvlist_value") {
+    Json map = Json::object();
+    for (const auto& pair : inner.at("values")) {
+      map[pair.at("key").get<std::string>()] =
+          pair.contains("value") ? plain(pair["value"]) : Json(nullptr);
+    }
+    return map;
+  }
+  return inner;
+}
+
+std::string shown(const Json& value) {
+  const Json json = plain(value);
+  if (json.is_string()) return json.get<std::string>();
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 void note_attribute(Span& span, const Json& pair) {
@@ -291,10 +310,7 @@ void note_attribute(Span& span, const Json& pair) {
   const auto& key = pair.at("key").get_ref<const std::string&>();
   if (key == "mlflow.spanInputs") span.inputs = shown(*value);
   if (key == "mlflow.spanOutputs") span.outputs = shown(*value);
-  if (key == "mlflow.spanType") {
-    span.type = shown(*value);
-    std::erase(span.type, '"');
-  }
+  if (key == "mlflow.spanType") span.type = shown(*value);
 }
 
 // Span; the numbers are beside the fields.

@@ -118,29 +118,47 @@ Result<void> add_assessment(SqlText& query, const Comparison& comparison) {
   return {};
 }
 
+std::string json_text(const std::string& text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Attributes are a list in the span's JSON, and are found by its text: exactly this pair of key and
+// value, or a text that is like it.
+Result<void> add_span_attribute(SqlText& query, const Comparison& comparison,
+                                std::string attribute) {
+  std::erase(attribute, '`');
+  const auto* wanted = std::get_if<std::string>(&comparison.value);
+  const bool like = comparison.op == Op::like || comparison.op == Op::ilike;
+  if (wanted == nullptr || (!like && comparison.op != Op::eq)) {
+    return invalid_argument(fmt::format(
+        "'span.attributes.{}' is compared with a text by =, LIKE or ILIKE", cut(attribute, 100)));
+  }
+  const std::string before = fmt::format("\"key\":{},\"value\":{{", json_text(attribute));
+  const std::string value = json_text(*wanted);
+  if (like) {
+    Comparison of_content = comparison;
+    of_content.value = fmt::format("%{}\"string_value\":{}%", before, value);
+    return query.compare_text("content", of_content);
+  }
+  query.add("(");
+  std::string_view between = "";
+  for (const std::string_view kind : {"string_value", "int_value"}) {
+    const std::string pair = fmt::format("{}\"{}\":{}}}", before, kind, value);
+    // Holds the text: without it, it is another one.
+    query.add(between).add("replace(content, ?, '') <> content").bind(std::string_view(pair));
+    between = " OR ";
+  }
+  query.add(")");
+  return {};
+}
+
 // All that is asked of spans has to be true of one span.
 Result<void> add_span(SqlText& query, const Comparison& comparison) {
   query.add(" AND ");
   const auto& key = comparison.name.key;
   constexpr std::string_view kAttributes = "attributes.";
   if (key.starts_with(kAttributes)) {
-    // Attributes are a list in the span's JSON: what is searched is their text, as MLflow does.
-    const auto* wanted = std::get_if<std::string>(&comparison.value);
-    const bool like = comparison.op == Op::like || comparison.op == Op::ilike;
-    if (wanted == nullptr || (!like && comparison.op != Op::eq)) {
-      return invalid_argument(
-          fmt::format("'span.{}' is compared with a text by =, LIKE or ILIKE", cut(key, 100)));
-    }
-    Comparison of_content = comparison;
-    of_content.op = comparison.op == Op::ilike ? Op::ilike : Op::like;
-    std::string attribute = key.substr(kAttributes.size());
-    std::erase(attribute, '`');
-    const std::string value = Json(*wanted).dump(-1, ' ', false, Json::error_handler_t::replace);
-    of_content.value =
-        fmt::format("%\"key\":{},\"value\":{{\"%\":{}%",
-                    Json(attribute).dump(-1, ' ', false, Json::error_handler_t::replace),
-                    like ? "%" + value.substr(1, value.size() - 2) : value);
-    return query.compare_text("content", of_content);
+    return add_span_attribute(query, comparison, key.substr(kAttributes.size()));
   }
   if (key == "content") return query.compare_text("content", comparison);
   const auto* column = find(kSpanColumns, key);

@@ -261,6 +261,8 @@ TEST_F(TracesTest, SearchesByWhatTracesAndSpansSay) {
            {"span.type = 'LLM'", {a}},
            {"span.type = 'LLM' AND span.status = 'ERROR'", {}},
            {"span.attributes.model = 'large'", {b}},
+           {"span.attributes.model = 'larg'", {}},
+           {"span.attributes.model = 'LLM'", {}},
            {"span.attributes.model LIKE '%a%'", {b, a}},
            {"text LIKE '%small%'", {a}},
            {"feedback.score > 0.5", {a}},
