@@ -280,7 +280,9 @@ Result<std::int64_t> read_time(std::uint64_t nanoseconds) {
 // An AnyValue as the plain JSON it stands for.
 Json plain(const Json& value) {
   if (value.empty()) return nullptr;
-  const auto& [kind, inner] = *value.items().begin();
+  const auto member = value.begin();
+  const std::string& kind = member.key();
+  const Json& inner = member.value();
   if (kind == "int_value") return Json::parse(inner.get_ref<const std::string&>());
   if (kind == "array_value") {
     Json list = Json::array();
