@@ -22,7 +22,7 @@ endfunction()
 
 # With CMAKE_UNITY_BUILD (the sanitized presets) the files of a module are compiled several at a time, which halves
 # the time. What must not be: files whose private names are the same.
-set(SLIPWAY_APART slipway_api blob_test monitoring_test tracking_test)
+set(SLIPWAY_APART slipway_api blob_test db_test monitoring_test tracking_test)
 
 function(slipway_compile_apart target)
   if(target IN_LIST SLIPWAY_APART)

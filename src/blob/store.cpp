@@ -18,7 +18,6 @@ namespace slipway::blob {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr unsigned kReadOnly = 0400;  // a stored blob is never written again
 constexpr char kLockSuffix[] = ".lock";
 
 // Blocks until this open file description has the lock. Released when the descriptor closes, also

@@ -17,6 +17,8 @@
 
 namespace slipway::blob {
 
+inline constexpr unsigned kReadOnly = 0400;  // a stored blob is never written again
+
 // A file that is gone when this object goes, unless it was renamed meanwhile.
 struct Temporary {
   explicit Temporary(std::filesystem::path where) : path(std::move(where)) {}

@@ -15,7 +15,6 @@ namespace slipway::blob {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr unsigned kReadOnly = 0400;
 constexpr std::size_t kCheckBuffer = std::size_t{1} << 20;
 // The kernel begins to write this much at a time, so that the fsync at the end finds little to do.
 constexpr std::int64_t kWriteBehind = std::int64_t{8} << 20;
