@@ -8,6 +8,7 @@
 #include "cli/command_internal.h"
 #include "cli/gate.h"
 #include "cli/hangup.h"
+#include "cli/import_internal.h"
 #include "cli/routes.h"
 #include "jobs/worker.h"
 #include "server/server.h"
@@ -18,6 +19,7 @@ namespace slipway::cli {
 namespace {
 
 constexpr std::chrono::milliseconds kKeepEvery{250};
+constexpr int kWebhookThreads = 4;
 // Most of them wait for the disk: those that wait together share one flush of it.
 constexpr int kWorkers = 32;
 
@@ -83,7 +85,7 @@ class Keeper {
   std::mutex mutex_;
 };
 
-// A thread of its own: a receiver that hangs must not hold up the keeper.
+// On threads of its own: a receiver that hangs must not hold up the keeper, nor all the others.
 void tell_webhooks(Home& home, const std::stop_token& stop) {
   Context ctx;
   ctx.principal.name = "slipway";
@@ -179,8 +181,17 @@ int serve(const Globals& globals, const UpFlags& flags) {
                         return run_pipeline_job(job_ctx, job, home.folder(), url, token->text());
                       });
         worker.start();
+        jobs::Worker importer(home.queue(), home.clock(),
+                              {.name = "imports", .poll_every = std::chrono::milliseconds(500)});
+        importer.handle(api::Imports::kJob, [&](const Context& job_ctx, const jobs::Job& job) {
+          return imports.work(job_ctx, job);
+        });
+        importer.start();
         std::jthread keeping([&](const std::stop_token& stop) { keeper.run(stop); });
-        std::jthread telling([&](const std::stop_token& stop) { tell_webhooks(home, stop); });
+        std::vector<std::jthread> telling;
+        for (int i = 0; i < kWebhookThreads; ++i) {
+          telling.emplace_back([&](const std::stop_token& stop) { tell_webhooks(home, stop); });
+        }
         std::cout << "slipway is up at " << url << " (home " << home.folder().string() << ")"
                   << std::endl;
 
@@ -204,10 +215,11 @@ int serve(const Globals& globals, const UpFlags& flags) {
         hangup.on_signal({});
         http->stop();
         worker.stop();
+        importer.stop();
         keeping.request_stop();
         keeping.join();
-        telling.request_stop();
-        telling.join();
+        for (auto& thread : telling) thread.request_stop();
+        telling.clear();
         host.finish_shadows();
         if (auto head = home.audit().checkpoint(); !head) return fail(head.error());
         return 0;

@@ -1,10 +1,8 @@
 // The outbox: events go in with the change they tell of, and out to whoever asked for them.
 #include <algorithm>
 #include <charconv>
-#include <thread>
 
 #include "base/log.h"
-#include "base/parallel.h"
 #include "webhooks/queries.h"
 #include "webhooks/webhooks_internal.h"
 
@@ -131,7 +129,8 @@ Result<int> Webhooks::Impl::deliver_to(const Context& ctx, const Target& target)
                       .name = rows->text(3),
                       .data = rows->text(4),
                       .at = from_micros(rows->integer(5)),
-                      .attempts = rows->integer(1)});
+                      .attempts = rows->integer(1),
+                      .due = rows->integer(6)});
     }
     if (auto status = rows->status(); !status) return status.error();
     return owed;
@@ -140,6 +139,7 @@ Result<int> Webhooks::Impl::deliver_to(const Context& ctx, const Target& target)
   int delivered = 0;
   for (const auto& message : *messages) {
     if (auto going = ctx.check(); !going) return going.error();
+    if (message.due > now()) break;  // another thread has tried it since
     const auto attempt = send(ctx, target, message);
     if (!attempt) return attempt.error();
     const bool dead = !attempt->error.empty() &&
@@ -167,23 +167,18 @@ Result<int> Webhooks::Impl::deliver_to(const Context& ctx, const Target& target)
 }
 
 Result<int> Webhooks::deliver(const Context& ctx) {
-  const std::scoped_lock lock(impl_->delivering);
   const auto targets =
       impl_->parts.db.read([&](db::Connection& c) { return due_targets(c, impl_->now()); });
   if (!targets) return targets.error();
-  std::vector<Result<int>> outcomes(targets->size(), 0);
-  parallel_for(
-      targets->size(), 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) {
-          outcomes[i] = impl_->deliver_to(ctx, (*targets)[i]);
-        }
-      },
-      kAtOnce);
   int delivered = 0;
-  for (const auto& outcome : outcomes) {
-    if (!outcome) return outcome.error();
-    delivered += *outcome;
+  for (const auto& target : *targets) {
+    const bool mine =
+        impl_->served.with([&](auto& served) { return served.insert(target.id).second; });
+    if (!mine) continue;
+    const auto sent = impl_->deliver_to(ctx, target);
+    impl_->served.with([&](auto& served) { served.erase(target.id); });
+    if (!sent) return sent.error();
+    delivered += *sent;
   }
   if (auto forgotten = impl_->forget_old(); !forgotten) return forgotten.error();
   return delivered;
@@ -191,12 +186,15 @@ Result<int> Webhooks::deliver(const Context& ctx) {
 
 Result<void> Webhooks::Impl::forget_old() {
   const Time time = parts.clock.now();
-  if (forgotten && time < *forgotten + std::chrono::hours(1)) return {};
-  auto done = parts.db.write([&](db::Transaction& tx) {
+  const bool due = forgotten.with([&](std::optional<Time>& last) {
+    if (last && time < *last + std::chrono::hours(1)) return false;
+    last = time;
+    return true;
+  });
+  if (!due) return {};
+  return parts.db.write([&](db::Transaction& tx) {
     return tx.run(sql::forget_events, to_micros(time - options.keep));
   });
-  if (done) forgotten = time;
-  return done;
 }
 
 Result<TestResult> Webhooks::test(const Context& ctx, const std::string& id,

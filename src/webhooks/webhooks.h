@@ -142,7 +142,7 @@ class Webhooks {
                           const std::string& event_name = {}) const;
 
   Result<void> publish(db::Transaction& tx, const Event& event);
-  // Sends what is due; how many messages were delivered.
+  // Sends what is due to webhooks that no other thread serves; how many messages were delivered.
   Result<int> deliver(const Context& ctx);
 
   struct Filter {

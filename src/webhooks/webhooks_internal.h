@@ -4,10 +4,12 @@
 
 #include <array>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 
 #include "audit/audit.h"
+#include "base/guarded.h"
 #include "db/database.h"
 #include "net/http_client.h"
 #include "webhooks/webhooks.h"
@@ -46,6 +48,7 @@ struct Message {
   std::string data;  // JSON
   Time at;
   std::int64_t attempts = 0;
+  std::int64_t due = 0;  // microseconds since 1970
 };
 struct Target {
   std::string id, name, url, sealed_secret;
@@ -67,8 +70,8 @@ struct Webhooks::Impl {
   Parts parts;
   Options options;
   SecretBox box;
-  std::mutex delivering;
-  std::optional<Time> forgotten;  // when old events were removed last; under `delivering`
+  Guarded<std::set<std::string>> served{};   // ids of webhooks that a thread delivers to
+  Guarded<std::optional<Time>> forgotten{};  // when old events were removed last
   std::mutex chance;
   Rng rng;  // of the jitter; under `chance`
 

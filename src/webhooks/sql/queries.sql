@@ -45,7 +45,8 @@ WHERE w.active = 1 AND d.state = 'pending' AND d.next_attempt <= ?1
 ORDER BY d.next_attempt, w.id
 
 -- name: owed
-SELECT d.id, d.attempts, e.id, e.name, e.data, e.at FROM webhook_deliveries d JOIN webhook_events e ON e.id = d.event
+SELECT d.id, d.attempts, e.id, e.name, e.data, e.at, d.next_attempt
+FROM webhook_deliveries d JOIN webhook_events e ON e.id = d.event
 WHERE d.webhook = ?1 AND d.state = 'pending' ORDER BY d.event LIMIT ?2
 
 -- name: delivery_done
