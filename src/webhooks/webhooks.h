@@ -6,10 +6,12 @@
 //   webhooks.publish(tx, {"model_version", "created", {{"name", "late"}, {"version", "3"}}});
 //   webhooks.deliver(ctx);                       // from a timer
 //   webhooks.replay(ctx, {.webhook = "hook", .from_event = 17});
-// A receiver that is down is tried again with exponential backoff and jitter; after kMaxAttempts,
-// or at once when it says the message itself is wrong (a 4xx), the message is a dead letter:
-// listed, kept, and sent again on request. Secrets are kept encrypted with the home's key and never
-// leave. Thread-safe; deliver() runs one at a time. Calls block: make them from the worker pool.
+// A receiver that is down is tried again with exponential backoff and jitter; after
+// Options::max_attempts, or at once when it says the message itself is wrong (a 4xx), the message
+// is a dead letter: listed, kept, and sent again on request. Secrets are kept encrypted with the
+// home's key and never leave. Thread-safe. Calls block: make them from the worker pool. Several
+// threads may deliver() at once: a webhook is served by one of them at a time, so that one that
+// hangs does not hold up the others.
 #pragma once
 #include <cstdint>
 #include <filesystem>
