@@ -64,6 +64,8 @@ struct Multipart::Impl {
   Impl(Store& target, const Clock& time, IdSource& id_source, Limits most)
       : store(target), clock(time), ids(id_source), limits(most) {}
 
+  // Takes out what has been left alone for too long; the caller drops it after the lock.
+  std::vector<std::shared_ptr<Upload>> take_stale(SteadyTime now);
   Result<std::shared_ptr<Upload>> find(const std::string& id);
   Result<std::shared_ptr<Upload>> find(const std::string& id, const std::string& subject);
   void forget(const std::string& id);
@@ -164,15 +166,31 @@ Multipart::Multipart(Store& store, const Clock& clock, IdSource& ids, Limits lim
     : impl_(std::make_unique<Impl>(store, clock, ids, limits)) {}
 Multipart::~Multipart() = default;
 
+std::vector<std::shared_ptr<Multipart::Upload>> Multipart::Impl::take_stale(SteadyTime now) {
+  std::vector<std::shared_ptr<Upload>> stale;
+  for (auto it = uploads.begin(); it != uploads.end();) {
+    if (now - it->second->touched < limits.idle) {
+      ++it;
+      continue;
+    }
+    stale.push_back(std::move(it->second));
+    it = uploads.erase(it);
+  }
+  return stale;
+}
+
 Result<std::shared_ptr<Multipart::Upload>> Multipart::Impl::find(const std::string& id) {
+  std::vector<std::shared_ptr<Upload>> stale;
   const std::scoped_lock lock(mutex);
+  const SteadyTime now = clock.steady();
+  stale = take_stale(now);
   const auto found = uploads.find(id);
   if (found == uploads.end()) {
     return not_found(
         "there is no upload under this id: it ended, was left alone for too long, or "
         "the server was started anew; begin the upload again");
   }
-  found->second->touched = clock.steady();
+  found->second->touched = now;
   return found->second;
 }
 
@@ -196,17 +214,10 @@ Result<std::string> Multipart::create(const std::string& subject, int parts) {
     return invalid_argument("an upload has 1 to " + std::to_string(impl_->limits.parts) +
                             " parts, not " + std::to_string(parts) + ": choose larger parts");
   }
-  std::vector<std::shared_ptr<Upload>> stale;  // their files go after the lock
+  std::vector<std::shared_ptr<Upload>> stale;
   const std::scoped_lock lock(impl_->mutex);
   const SteadyTime now = impl_->clock.steady();
-  for (auto it = impl_->uploads.begin(); it != impl_->uploads.end();) {
-    if (now - it->second->touched < impl_->limits.idle) {
-      ++it;
-      continue;
-    }
-    stale.push_back(std::move(it->second));
-    it = impl_->uploads.erase(it);
-  }
+  stale = impl_->take_stale(now);
   if (impl_->uploads.size() >= impl_->limits.uploads) {
     return unavailable(std::to_string(impl_->uploads.size()) +
                        " uploads in parts are open, which is the most; complete or abort some");

@@ -6,8 +6,9 @@
 //   auto etag = (*part)->finish();                  // SHA-256 of the part
 //   auto ref = multipart.complete(*id, "7/run/artifacts/model.bin", {{1, etag}, {2, …} …});
 // An upload lives in this process: after a restart, when it was aborted, and when nothing has come
-// for `Limits::idle`, its id is unknown (not_found) and its bytes are gone. The id is a secret of
-// 128 bits that whoever knows it may add parts with. Thread-safe; calls block on the disk.
+// for `Limits::idle`, its id is unknown (not_found) and its bytes are gone (at the next call for
+// any upload). The id is a secret of 128 bits that whoever knows it may add parts with.
+// Thread-safe; calls block on the disk.
 #pragma once
 #include <chrono>
 #include <cstdint>

@@ -321,8 +321,12 @@ TEST_F(MultipartTest, EndedAndForgottenUploadsLeaveNothing) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(ok(multipart_.create("file", 1)));
   EXPECT_EQ(code_of(multipart_.create("file", 1)), "unavailable");
   clock_.advance(std::chrono::hours(25));
-  EXPECT_TRUE(ok(multipart_.create("file", 1)));
+  const auto fresh = multipart_.create("file", 1);
+  ASSERT_TRUE(ok(fresh));
   EXPECT_EQ(temporaries(), 1U);
+  clock_.advance(std::chrono::hours(25));
+  EXPECT_EQ(code_of(multipart_.part(*fresh, 1)), "not_found");
+  EXPECT_EQ(temporaries(), 0U);
 }
 
 }  // namespace

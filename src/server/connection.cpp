@@ -242,7 +242,7 @@ Connection::Parsed Connection::parse() {
 }
 
 void Connection::say_continue() {
-  if (!parser_->expects_continue() || continued_) return;
+  if (!parser_->expects_continue() || continued_ || http_1_0_) return;
   continued_ = true;
   constexpr std::string_view text = "HTTP/1.1 100 Continue\r\n\r\n";
   error_code ignored;  // a caller that does not hear it sends the body after a moment

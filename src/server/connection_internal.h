@@ -80,8 +80,8 @@ struct IoThread {
 
 class Reply;
 
-// An upload under way. `busy` and `last` belong to the io thread, `upload` to the thread that has
-// the piece in hand.
+// An upload under way. `busy` belongs to the io thread, `upload` to the thread that has the piece
+// in hand.
 struct Intake {
   std::shared_ptr<Reply> reply;
   std::shared_ptr<Request> request;
@@ -89,7 +89,6 @@ struct Intake {
   Context ctx;
   std::unique_ptr<Upload> upload;
   bool busy = false;
-  bool last = false;  // the last piece was handed over
 };
 
 // An answer that is read while it is sent: one piece is read ahead while another is written. The

@@ -351,8 +351,9 @@ TEST_F(ServerTest, ListensBeyondLoopbackOnlyWithAGuard) {
                                   Code::failed_precondition))
         << address;
   }
-  EXPECT_TRUE(test::failed_with(HttpServer::start({.address = "example.org"}, router_, clock_, ids_),
-                                Code::invalid_argument));
+  EXPECT_TRUE(
+      test::failed_with(HttpServer::start({.address = "example.org"}, router_, clock_, ids_),
+                        Code::invalid_argument));
 }
 
 TEST_F(ServerTest, ManyCallersEachGetTheirOwnAnswer) {

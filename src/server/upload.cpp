@@ -90,7 +90,6 @@ bool Connection::receive() {
 
 void Connection::hand_over(bool last) {
   intake_->busy = true;
-  intake_->last = last;
   shared_.transfers->post(
       [&shared = shared_, intake = intake_, last, piece = std::exchange(piece_, {})]() mutable {
         const ErrorForm form = intake->reply->form();
