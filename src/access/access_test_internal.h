@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "access/directory.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::access {
@@ -14,7 +15,8 @@ inline constexpr const char* kGood = "a long enough secret";
 class AccessTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto database =
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(test::ok(database));
     db_ = *std::move(database);
     auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);

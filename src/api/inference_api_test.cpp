@@ -11,6 +11,7 @@
 #include "server/server.h"
 #include "support/fake_models.h"
 #include "support/raw_http.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::api {
@@ -49,7 +50,8 @@ class InferenceApiTest : public testing::Test {
  protected:
   void SetUp() override {
     log::set_level(log::Level::off);
-    db_ = std::move(*db::Database::open(scratch_ / "slipway.db", {.durable = false}));
+    db_ = std::move(
+        *db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
     audit_ = std::move(*audit::Log::open(*db_, scratch_ / "keys", clock_));
     deployments_ = std::move(*serving::DeploymentStore::open(*db_, *audit_, clock_));
     log_ = std::move(*serving::PredictionLog::open(scratch_ / "predictions", {.durable = false}));

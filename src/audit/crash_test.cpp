@@ -4,6 +4,7 @@
 #include "audit/audit.h"
 #include "db/database.h"
 #include "support/crash.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::audit {
@@ -16,7 +17,7 @@ constexpr int kEntries = 8;
 
 void append_and_sign(const fs::path& home) {
   const SystemClock clock;
-  const auto db = db::Database::open(home / "slipway.db", {});
+  const auto db = db::Database::open(test::database_at(home / "slipway.db"), {});
   ASSERT_TRUE(ok(db));
   const auto log = Log::open(**db, home / "keys", clock);
   ASSERT_TRUE(ok(log));
@@ -43,7 +44,7 @@ TEST(AuditCrash, KeepsEveryAcknowledgedEntryAndASoundLog) {
       ASSERT_TRUE(test::killed(status)) << status;
       ++kills;
       const SystemClock clock;
-      const auto db = db::Database::open(scratch / "slipway.db", {});
+      const auto db = db::Database::open(test::database_at(scratch / "slipway.db"), {});
       ASSERT_TRUE(ok(db));
       const auto log = Log::open(**db, scratch / "keys", clock);
       ASSERT_TRUE(ok(log));

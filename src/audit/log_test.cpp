@@ -166,7 +166,8 @@ TEST(AuditLog, ProvesInclusionAndConsistency) {
 
 TEST(AuditLog, GrowsFromManyThreadsAndConnections) {
   TestHome home;
-  const auto second_db = db::Database::open(home.scratch / "slipway.db", {.durable = false});
+  const auto second_db =
+      db::Database::open(test::database_at(home.scratch / "slipway.db"), {.durable = false});
   ASSERT_TRUE(ok(second_db));
   const auto second = Log::open(**second_db, home.keys(), home.clock);
   ASSERT_TRUE(ok(second));

@@ -9,6 +9,7 @@
 
 #include "audit/audit.h"
 #include "db/database.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::audit {
@@ -17,7 +18,8 @@ struct TestHome {
   TestHome() { open(); }
 
   void open() {
-    auto database = db::Database::open(scratch / "slipway.db", {.durable = false});
+    auto database =
+        db::Database::open(test::database_at(scratch / "slipway.db"), {.durable = false});
     ASSERT_TRUE(test::ok(database));
     db = std::move(*database);
     auto opened = Log::open(*db, keys(), clock);

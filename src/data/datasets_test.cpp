@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "data/engine.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::data {
@@ -16,7 +17,7 @@ using test::Scratch;
 class DatasetsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    db_ = take(db::Database::open(scratch_ / "slipway.db", {}));
+    db_ = take(db::Database::open(test::database_at(scratch_ / "slipway.db"), {}));
     blobs_ = take(blob::Store::open(scratch_ / "blobs"));
     audit_ = take(audit::Log::open(*db_, scratch_ / "keys", clock_));
     datasets_ = take(DatasetStore::open(*db_, *blobs_, *audit_, clock_));

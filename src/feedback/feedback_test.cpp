@@ -2,6 +2,7 @@
 
 #include "feedback/labels.h"
 #include "feedback/loop.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::feedback {
@@ -13,7 +14,7 @@ using test::ok;
 TEST(LabelStore, KeepsTheNewestByItsOwnTime) {
   const test::Scratch scratch;
   const ManualClock clock(test::kNoon2013);
-  auto db = db::Database::open(scratch / "test.db", {});
+  auto db = db::Database::open(test::database_at(scratch / "test.db"), {});
   ASSERT_TRUE(ok(db));
   auto store = LabelStore::open(**db, clock);
   ASSERT_TRUE(ok(store));

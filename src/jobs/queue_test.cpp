@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "jobs/worker.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::jobs {
@@ -16,7 +17,7 @@ using test::ok;
 class QueueTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto db = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto db = db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(ok(db));
     db_ = std::move(*db);
     auto queue = Queue::open(*db_, clock_, ids_);

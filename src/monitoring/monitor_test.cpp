@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "monitoring/test_traffic_internal.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::monitoring {
@@ -63,7 +64,7 @@ struct World {
     monitor.reset();
     audit.reset();
     db.reset();
-    auto database = db::Database::open(home / "slipway.db", {});
+    auto database = db::Database::open(test::database_at(home / "slipway.db"), {});
     ASSERT_TRUE(ok(database)) << ok(database);
     db = std::move(*database);
     auto log = audit::Log::open(*db, home / "keys", clock);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::serving {
@@ -13,7 +14,7 @@ using test::ok;
 class DeploymentsTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto db = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto db = db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(ok(db));
     db_ = std::move(*db);
     auto audit = audit::Log::open(*db_, scratch_ / "keys", clock_);

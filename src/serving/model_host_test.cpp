@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "support/fake_models.h"
+#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::serving {
@@ -26,7 +27,8 @@ class ModelHostTest : public testing::Test {
  protected:
   void SetUp() override {
     log::set_level(log::Level::off);
-    db_ = std::move(*db::Database::open(scratch_ / "slipway.db", {.durable = false}));
+    db_ = std::move(
+        *db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
     audit_ = std::move(*audit::Log::open(*db_, scratch_ / "keys", clock_));
     deployments_ = std::move(*DeploymentStore::open(*db_, *audit_, clock_));
     log_ = std::move(*PredictionLog::open(scratch_ / "predictions", {.durable = false}));

@@ -328,7 +328,7 @@ TEST_F(TrackingTest, SurvivesAnotherOpening) {
   ASSERT_TRUE(ok(tracking_->log_metric(id, {"m", 0.1 + 0.2, 1, 1})));
   tracking_.reset();
   db_.reset();
-  auto database = db::Database::open(scratch_ / "slipway.db", {});
+  auto database = db::Database::open(test::database_at(scratch_ / "slipway.db"), {});
   ASSERT_TRUE(ok(database));
   db_ = *std::move(database);
   reopen();

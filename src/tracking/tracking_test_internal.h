@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "db/database.h"
+#include "support/database.h"
 #include "support/support.h"
 #include "tracking/tracking.h"
 
@@ -12,7 +13,8 @@ namespace slipway::tracking {
 class TrackingTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database = db::Database::open(scratch_ / "slipway.db", {.durable = false});
+    auto database =
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
     ASSERT_TRUE(test::ok(database));
     db_ = *std::move(database);
     reopen();
