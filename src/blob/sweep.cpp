@@ -216,7 +216,7 @@ Result<LiveSet> mark(const Context& ctx, const db::Database& db, const Store& st
   auto read = db.read([&](db::Connection& c) -> Result<void> {
     for (const RootSource& source : sources) {
       const std::uint8_t kind = live.kind_index(source.kind);
-      auto rows = c.query(source.sql);
+      auto rows = c.query("-- many rows\n" + std::string(source.sql));  // PostgreSQL: in batches
       if (!rows) return rows.error().at(source.kind);
       const bool has_path = leave_out && source.sql.find(", path FROM") != std::string_view::npos;
       const auto take = [&](std::string_view digest) {

@@ -14,6 +14,7 @@
 //   a CROSS JOIN b ON …, x IS ?, max(a, b), min(a, b), ifnull, instr, ==, x'…', CAST(… AS …)
 //   triggers that RAISE(ABORT, '…')   triggers that raise
 //   names that PostgreSQL reserves    quoted
+// Large results: a line "-- many rows" in the statement; see postgres_internal.h.
 // What it does not know, a statement can say itself: lines that begin with "--pg " are comments to
 // SQLite, and to PostgreSQL the whole statement.
 // Pure functions over what Catalog says of the tables. References: https://sqlite.org/lang.html and

@@ -260,6 +260,33 @@ TEST_F(PostgresTest, CutsOffAStatementThatTakesTooLong) {
   EXPECT_TRUE(ok(put(**hasty, "quick")));
 }
 
+TEST_F(PostgresTest, ReadsManyRowsInBatches) {
+  const std::int64_t rows_there = 2 * kBatchRows + 17;
+  ASSERT_TRUE(ok(db->write([&](Transaction& tx) {
+    return tx.run("--pg INSERT INTO t(name) SELECT 'n' || i FROM generate_series(1, $1) i",
+                  rows_there);
+  })));
+  for (const std::int64_t above : {std::int64_t{0}, rows_there - kBatchRows, rows_there}) {
+    std::int64_t seen = 0;
+    std::int64_t last = above;
+    ASSERT_TRUE(ok(db->read([&](Connection& c) -> Result<void> {
+      auto rows = c.query("SELECT id, name FROM t WHERE id > ? ORDER BY id -- many rows\n", above);
+      if (!rows) return rows.error();
+      while (rows->next()) {
+        EXPECT_EQ(rows->integer(0), ++last);
+        if (++seen == 3) {  // other queries may go between
+          auto other = c.query("SELECT count(*) FROM t");
+          if (!other) return other.error();
+          EXPECT_TRUE(other->next());
+          EXPECT_EQ(other->integer(0), rows_there);
+        }
+      }
+      return rows->status();
+    })));
+    EXPECT_EQ(seen, rows_there - above);
+  }
+}
+
 TEST_F(PostgresTest, HasOneServerAtATime) {
   {
     const auto first = ServerLock::acquire(place.string());

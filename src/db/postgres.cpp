@@ -415,8 +415,74 @@ Result<void> PostgresSession::run(std::string_view sql, std::span<const Value> v
   return {};
 }
 
+Result<ResultPtr> PostgresSession::binary(const std::string& sql, const Parameters& parameters) {
+  if (lost()) return unavailable("the connection to the database was lost");
+  if (PQsendQueryParams(connection_.get(), sql.c_str(), parameters.count(), parameters.types(),
+                        parameters.pointers(), parameters.lengths(), parameters.formats(),
+                        1) == 0) {
+    return lose(one_line(PQerrorMessage(connection_.get())));
+  }
+  return answer("a query failed");
+}
+
+namespace {
+
+// Many rows, batch by batch, through a cursor of the server's.
+class BatchCursor final : public Cursor {
+ public:
+  BatchCursor(PostgresSession& session, std::string name)
+      : session_(session), name_(std::move(name)), batch_(make_cursor(nullptr)) {}
+  ~BatchCursor() override {
+    if (session_.in_transaction()) (void)session_.simple("CLOSE " + name_).has_value();
+  }
+
+  bool next() override {
+    if (batch_->next()) return true;
+    if (done_) return false;
+    auto fetched = session_.binary(fmt::format("FETCH FORWARD {} FROM {}", kBatchRows, name_), {});
+    if (!fetched) {
+      status_ = fetched.error();
+      done_ = true;
+      return false;
+    }
+    done_ = PQntuples(fetched->get()) < kBatchRows;
+    batch_ = make_cursor(*std::move(fetched));
+    return batch_->next();
+  }
+  Result<void> status() const override { return status_; }
+  bool is_null(int column) const override { return batch_->is_null(column); }
+  std::int64_t integer(int column) const override { return batch_->integer(column); }
+  double real(int column) const override { return batch_->real(column); }
+  std::string_view view(int column) const override { return batch_->view(column); }
+
+ private:
+  PostgresSession& session_;
+  std::string name_;
+  std::unique_ptr<Cursor> batch_;
+  Result<void> status_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Cursor>> PostgresSession::open_batches(std::string_view sql,
+                                                              std::span<const Value> values) {
+  std::vector<ListKind> lists;
+  for (const Value& value : values) lists.push_back(list_of(value));
+  const auto translation = translated(sql, lists);
+  if (!translation) return translation.error();
+  const auto parameters = Parameters::of(values, translation->patterns);
+  if (!parameters) return parameters.error();
+  const std::string name = "many" + std::to_string(next_name_++);
+  auto declared = binary(fmt::format("DECLARE {} NO SCROLL CURSOR FOR {}", name, translation->sql),
+                         *parameters);
+  if (!declared) return declared.error();
+  return std::unique_ptr<Cursor>(new BatchCursor(*this, name));
+}
+
 Result<std::unique_ptr<Cursor>> PostgresSession::query(std::string_view sql,
                                                        std::span<const Value> values) {
+  if (sql.find(kManyRows) != std::string_view::npos) return open_batches(sql, values);
   auto result = execute(sql, values);
   if (!result) return result.error();
   return make_cursor(*std::move(result));

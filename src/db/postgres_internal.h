@@ -53,6 +53,11 @@ class Parameters {
   std::vector<std::string> texts_;
 };
 
+// Statements with a line "-- many rows" are read in batches of this many, each a query of its own:
+// neither memory nor the time one statement may take limits them. All others are read whole.
+inline constexpr std::string_view kManyRows = "-- many rows\n";
+inline constexpr int kBatchRows = 5'000;
+
 // A whole result, read row by row.
 std::unique_ptr<Cursor> make_cursor(ResultPtr result);
 
@@ -97,6 +102,8 @@ class PostgresSession final : public Session {
   Result<ResultPtr> simple(const std::string& sql);
   // One value of its first row; empty when there is none.
   Result<std::string> ask(const std::string& sql);
+  // The same with values and with its result in binary.
+  Result<ResultPtr> binary(const std::string& sql, const Parameters& parameters);
   // Connects anew when the connection is gone.
   Result<void> ensure();
   Result<void> reconnect() {
@@ -122,6 +129,7 @@ class PostgresSession final : public Session {
   Result<void> connect();
   Result<void> begin(const std::string& sql);
   Result<void> command(const std::string& sql);
+  Result<std::unique_ptr<Cursor>> open_batches(std::string_view sql, std::span<const Value> values);
   Result<const Prepared*> prepare(std::string_view sql, std::span<const Value> values);
   Result<Translation> translated(std::string_view sql, std::span<const ListKind> lists);
   Result<std::shared_ptr<const Catalog>> load_catalog();
@@ -139,8 +147,8 @@ class PostgresSession final : public Session {
   ConnectionPtr connection_;
   std::int64_t lock_key_ = 0;
   std::unordered_map<std::string, Known, TextHash, TextEqual> known_;
-  std::size_t prepared_ = 0;  // statements the server keeps for this connection
-  std::size_t next_name_ = 0;
+  std::size_t prepared_ = 0;   // statements the server keeps for this connection
+  std::size_t next_name_ = 0;  // of statements and of cursors
   bool in_transaction_ = false;
   bool defined_ = false;  // this transaction has changed tables
   bool patient_ = false;  // no statement timeout: a script

@@ -200,7 +200,8 @@ std::string with_condition(std::string_view sql, const std::string& condition) {
   return text;
 }
 
-Result<db::Rows> ask(db::Connection& c, const std::string& sql, const std::string& ids) {
+Result<db::Rows> ask(db::Connection& c, const std::string& statement, const std::string& ids) {
+  const std::string sql = "-- many rows\n" + statement;  // PostgreSQL: in batches
   return ids.empty() ? c.query(sql) : c.query(sql, ids);
 }
 

@@ -15,10 +15,12 @@ SELECT leaf FROM audit_entries WHERE sequence = ?
 SELECT hash FROM audit_nodes WHERE last = ? AND level = ?
 
 -- name: all_entries
+-- many rows
 SELECT sequence, time, actor, action, object, digest, details, previous, leaf, signature
 FROM audit_entries ORDER BY sequence
 
 -- name: all_nodes
+-- many rows
 SELECT last, level, hash FROM audit_nodes ORDER BY last, level
 
 -- name: list_oldest_first
