@@ -158,6 +158,10 @@ int main(int argc, char** argv) {
   app.add_option("--home", globals.home, "Folder that holds everything slipway stores")
       ->envname("SLIPWAY_HOME")
       ->capture_default_str();
+  app.add_option("--artifacts", globals.artifacts,
+                 "Bucket for the artifacts, s3://BUCKET/PREFIX?region=…&endpoint_override=HOST:PORT; "
+                 "the home remembers it. Credentials: AWS_ACCESS_KEY_ID … or AWS's files")
+      ->envname("SLIPWAY_ARTIFACTS");
   app.add_option("--database", globals.database,
                  "PostgreSQL database for the metadata, postgresql://USER@HOST/NAME; the home "
                  "remembers it. Its password: PGPASSWORD, or passfile= in the URL")

@@ -17,7 +17,8 @@ inline constexpr int kExitNo = 7;
 
 struct Globals {
   std::string home = ".slipway";
-  std::string database;  // --database: a URL, or empty for what the home says
+  std::string database;   // --database: a URL, or empty for what the home says
+  std::string artifacts;  // --artifacts, likewise
   bool json = false;
   int exit_code = 0;
 };
@@ -74,6 +75,7 @@ template <class Body>
 int with_home(const Globals& globals, const HomeOptions& options, Body&& body) {
   HomeOptions with_database = options;
   with_database.database = globals.database;
+  with_database.artifacts = globals.artifacts;
   auto home = Home::open(globals.home, with_database);
   if (!home) return fail(home.error());
   const int code = body(**home);

@@ -4,6 +4,9 @@
 #include <mutex>
 
 #include "base/hash.h"
+#include "cli/artifacts_internal.h"
+#include "cli/place_internal.h"
+#include "cli/schema_internal.h"
 
 namespace slipway::cli {
 
@@ -73,7 +76,8 @@ Result<void> keep(Result<std::unique_ptr<T>> opened, std::unique_ptr<T>& place) 
 Result<std::unique_ptr<Home>> Home::open(const std::filesystem::path& folder,
                                          const HomeOptions& options) {
   std::error_code problem;
-  if (!options.create && !std::filesystem::exists(folder / "slipway.db", problem)) {
+  if (!options.create && !std::filesystem::exists(folder / "slipway.db", problem) &&
+      !std::filesystem::exists(folder / "database.json", problem)) {
     return not_found(
         "there is no slipway home at '" + folder.string() +
         "': start with `slipway run PIPELINE` or `slipway up`, or name it with --home");
@@ -90,8 +94,19 @@ Result<void> Home::construct(const HomeOptions& options) {
     if (!lock) return lock.error();
     lock_.emplace(std::move(*lock));
   }
-  if (auto done = keep(db::Database::open(folder_ / "slipway.db", {}), db_); !done) return done;
-  if (auto done = keep(blob::Store::open(folder_ / "blobs"), blobs_); !done) return done;
+  const auto place = find_place(folder_, options.database);
+  if (!place) return place.error();
+  if (auto done = keep(db::Database::open(place->file_or_url, {}), db_); !done) return done;
+  const MayMigrate may = options.serving  ? MayMigrate::yes
+                         : options.create ? MayMigrate::if_alone
+                                          : MayMigrate::no;
+  if (auto ready = bring_up_to_date(*db_, folder_, may, clock_); !ready) return ready;
+  if (auto noted = remember_place(folder_, *place); !noted) return noted;
+  if (options.serving && !place->url.empty()) {
+    if (auto done = keep(db::ServerLock::acquire(place->file_or_url.string()), server_lock_); !done)
+      return done;
+  }
+  if (auto done = keep(open_artifacts(folder_, options.artifacts), blobs_); !done) return done;
   auto policy = net::EgressPolicy::parse(options.webhook_hosts);
   if (!policy) return policy.error();
   http_ = std::make_unique<net::HttpClient>(*policy, clock_);
@@ -115,6 +130,7 @@ Result<void> Home::construct(const HomeOptions& options) {
   if (auto done = keep(data::DatasetStore::open(*db_, *blobs_, *audit_, clock_), datasets_); !done)
     return done;
   if (auto done = keep(tracking::Tracking::open(*db_, clock_, ids_), tracking_); !done) return done;
+  if (auto done = keep(tracing::Traces::open(*db_, clock_, ids_), traces_); !done) return done;
   if (auto done = keep(registry::Registry::open(*db_, *audit_, clock_), registry_); !done)
     return done;
   registry_->set_webhooks(*hooks_);

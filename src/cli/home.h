@@ -15,6 +15,7 @@
 #include "blob/store.h"
 #include "data/datasets.h"
 #include "db/database.h"
+#include "db/server_lock.h"
 #include "feedback/labels.h"
 #include "feedback/loop.h"
 #include "governance/lineage.h"
@@ -27,6 +28,7 @@
 #include "serving/deployments.h"
 #include "serving/prediction_log.h"
 #include "steps/steps.h"
+#include "tracing/tracing.h"
 #include "tracking/tracking.h"
 #include "webhooks/webhooks.h"
 
@@ -37,6 +39,8 @@ struct HomeOptions {
   bool serving = false;                    // this process writes the prediction log: one at a time
   std::vector<std::string> webhook_hosts;  // net::EgressPolicy entries
   std::vector<std::string> model_sources;  // beside runs:/, models:/ and mlflow-artifacts:/
+  std::string database;                    // a URL; empty: what the home has, else SQLite
+  std::string artifacts;                   // a URL; empty: what the home has, else its own folder
 };
 
 // The steps' and monitors' view of traffic, and of what the models in it were trained on.
@@ -58,6 +62,7 @@ class Home {
   jobs::Queue& queue() { return *queue_; }
   data::DatasetStore& datasets() { return *datasets_; }
   tracking::Tracking& tracking() { return *tracking_; }
+  tracing::Traces& traces() { return *traces_; }
   registry::Registry& registry() { return *registry_; }
   webhooks::Webhooks& webhooks() { return *hooks_; }
   serving::DeploymentStore& deployments() { return *deployments_; }
@@ -79,6 +84,7 @@ class Home {
   RandomIds ids_;
   std::optional<FileLock> lock_;
   std::unique_ptr<db::Database> db_;
+  std::unique_ptr<db::ServerLock> server_lock_;  // on PostgreSQL
   std::unique_ptr<blob::Store> blobs_;
   std::unique_ptr<net::HttpClient> http_;
   std::unique_ptr<jobs::Queue> queue_;
@@ -88,6 +94,7 @@ class Home {
   std::unique_ptr<webhooks::Webhooks> hooks_;
   std::unique_ptr<data::DatasetStore> datasets_;
   std::unique_ptr<tracking::Tracking> tracking_;
+  std::unique_ptr<tracing::Traces> traces_;
   std::unique_ptr<registry::Registry> registry_;
   std::unique_ptr<serving::DeploymentStore> deployments_;
   std::unique_ptr<serving::PredictionLog> predictions_;
