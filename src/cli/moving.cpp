@@ -1,99 +1,34 @@
 // `import` and `export`: moving in from MLflow, and out to Parquet.
 #include <unistd.h>
 
-#include <cstdlib>
 #include <iostream>
 
-#include "cli/command_internal.h"
+#include "cli/import_internal.h"
 #include "transfer/export.h"
 #include "transfer/mlflow_import.h"
 
 namespace slipway::cli {
 namespace {
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): read once, at start
-  return value == nullptr ? "" : value;
-}
-
-std::string size_text(std::int64_t bytes) {
-  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  double value = static_cast<double>(bytes);
-  std::size_t unit = 0;
-  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
-    value /= 1000;
-    ++unit;
-  }
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
-}
-
-// One line on standard error that is written over, on a terminal only.
-class ProgressLine {
- public:
-  void show(const transfer::ImportProgress& at) {
-    if (isatty(STDERR_FILENO) == 0) return;
-    constexpr int kWidth = 24;
-    std::string bar;
-    if (at.total_runs > 0) {
-      const auto done = static_cast<int>(kWidth * std::min(at.runs, at.total_runs) / at.total_runs);
-      bar = fmt::format("[{}{}] {}/{} runs", std::string(static_cast<std::size_t>(done), '#'),
-                        std::string(static_cast<std::size_t>(kWidth - done), '.'), at.runs,
-                        at.total_runs);
-    } else {
-      bar = fmt::format("{} runs", at.runs);
-    }
-    std::cerr << "\r\033[K" << bar << "  " << at.points << " points  " << at.files << " files ("
-              << size_text(at.bytes) << ")  " << at.what.substr(0, 30) << std::flush;
-    shown_ = true;
-  }
-  void clear() {
-    if (shown_) std::cerr << "\r\033[K" << std::flush;
-  }
-
- private:
-  bool shown_ = false;
-};
-
-int print_report(const Globals& globals, const transfer::ImportReport& report) {
-  TextTable table({"KIND", "MLFLOW", "SLIPWAY", ""});
-  for (const transfer::ImportRow& row : report.rows) {
-    table.add({row.kind, std::to_string(row.source), std::to_string(row.target),
-               row.source == row.target ? green("same") : red("DIFFERS")});
-  }
-  print(globals, table, report.to_json());
-  if (globals.json) return report.matches() ? 0 : kExitNo;
-  for (const std::string& note : report.notes) std::cout << dim("note: " + note) << "\n";
-  for (const std::string& problem : report.problems)
-    std::cout << red("problem: ") << problem << "\n";
-  if (report.problem_count > std::ssize(report.problems))
-    std::cout << "… and " << report.problem_count - std::ssize(report.problems) << " more\n";
-  if (report.matches()) {
-    std::cout << green("All is here.") << " " << report.new_runs << " runs were new.\n";
-    return 0;
-  }
-  std::cout << red("Not all is here.")
-            << " Run the same command again: what is complete is not brought over twice.\n";
-  return kExitNo;
-}
-
-int import_mlflow(const Globals& globals, transfer::ImportOptions options) {
+int import_mlflow(const Globals& globals, transfer::ImportOptions options,
+                  const std::string& server) {
   if (auto valid = options.validate(); !valid) return fail(valid.error());
-  options.user = environment("MLFLOW_TRACKING_USERNAME");
-  options.password = environment("MLFLOW_TRACKING_PASSWORD");
-  options.token = environment("MLFLOW_TRACKING_TOKEN");
   const Context ctx = interruptible_context();
+  if (!server.empty()) return import_on_server(globals, ctx, server, options);
+  options.user = environment_value("MLFLOW_TRACKING_USERNAME");
+  options.password = environment_value("MLFLOW_TRACKING_PASSWORD");
+  options.token = environment_value("MLFLOW_TRACKING_TOKEN");
   return with_home(globals, {}, [&](Home& home) {
-    if (auto ready = transfer::MlflowImport::prepare(home.db()); !ready) return fail(ready.error());
     transfer::MlflowImport import(
         {home.db(), home.blobs(), home.audit(), home.tracking(), home.registry(), home.clock()},
         options);
-    ProgressLine line;
+    ImportLine line;
     auto report = import.run(ctx, [&](const transfer::ImportProgress& at) { line.show(at); });
     line.clear();
     auto head = home.audit().checkpoint();
     if (!report) return fail(report.error());
     if (!head) return fail(head.error());
-    return print_report(globals, *report);
+    return show_import(globals, *report);
   });
 }
 
@@ -145,7 +80,14 @@ void add_moving(CLI::App& app, Globals& globals) {
       "table of\ncounts on both sides; exit code 7 when they differ. MLFLOW_TRACKING_USERNAME, "
       "_PASSWORD and _TOKEN are used.\nExample: slipway import mlflow http://localhost:5000 "
       "--home .slipway");
-  mlflow->callback([options, &globals] { globals.exit_code = import_mlflow(globals, *options); });
+  auto server = std::make_shared<std::string>();
+  mlflow->add_option(
+      "--server", *server,
+      "A slipway server that does it, http://HOST:PORT; URI and folders are then its "
+      "machine's. SLIPWAY_TOKEN is used");
+  mlflow->callback([options, server, &globals] {
+    globals.exit_code = import_mlflow(globals, *options, *server);
+  });
 
   auto out = std::make_shared<transfer::ExportOptions>();
   CLI::App* to_parquet = app.add_subcommand(

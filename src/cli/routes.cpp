@@ -8,13 +8,20 @@
 #include "api/slipway_api.h"
 #include "base/log.h"
 #include "cli/collection_internal.h"
+#include "cli/import_internal.h"
 
 namespace slipway::cli {
 
 Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
     : multipart_(home.blobs(), home.clock(), home.ids()),
       links_(home.clock(), home.ids()),
-      collector_(collector_of(home)) {
+      collector_(collector_of(home)),
+      imports_(
+          home.queue(),
+          {home.db(), home.blobs(), home.audit(), home.tracking(), home.registry(), home.clock()},
+          {.user = environment_value("MLFLOW_TRACKING_USERNAME"),
+           .password = environment_value("MLFLOW_TRACKING_PASSWORD"),
+           .token = environment_value("MLFLOW_TRACKING_TOKEN")}) {
   api::add_inference_routes(router_, host, home.clock(), home.ids(), {});
   api::add_mlflow_routes(router_, home.tracking(), home.registry(), home.blobs(),
                          {.webhooks = &home.webhooks(),
@@ -27,6 +34,7 @@ Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
   api::add_registry_routes(router_, home.registry(), home.webhooks());
   api::add_pipeline_routes(router_, {home.queue(), home.engine()});
   api::add_collection_routes(router_, collector_);
+  imports_.add_routes(router_);
   api::add_process_metrics(metrics_);
   api::add_serving_metrics(metrics_, host);
   metrics_.add([&home](api::MetricWriter& out) {

@@ -5,6 +5,7 @@
 #pragma once
 #include <functional>
 
+#include "api/imports_api.h"
 #include "api/metrics_api.h"
 #include "api/signed_links.h"
 #include "blob/multipart.h"
@@ -24,11 +25,14 @@ class Routes {
   server::Router& router() { return router_; }
   // What /metrics shows; more may be added until the server starts.
   api::Metrics& metrics() { return metrics_; }
+  // Whose jobs a worker has to take.
+  api::Imports& imports() { return imports_; }
 
  private:
   blob::Multipart multipart_;
   const api::SignedLinks links_;
   governance::Collector collector_;
+  api::Imports imports_;
   api::Metrics metrics_;
   server::Router router_;
 };

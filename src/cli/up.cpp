@@ -8,7 +8,6 @@
 #include "cli/command_internal.h"
 #include "cli/gate.h"
 #include "cli/hangup.h"
-#include "cli/import_internal.h"
 #include "cli/routes.h"
 #include "jobs/worker.h"
 #include "server/server.h"
@@ -184,7 +183,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
         jobs::Worker importer(home.queue(), home.clock(),
                               {.name = "imports", .poll_every = std::chrono::milliseconds(500)});
         importer.handle(api::Imports::kJob, [&](const Context& job_ctx, const jobs::Job& job) {
-          return imports.work(job_ctx, job);
+          return routes.imports().work(job_ctx, job);
         });
         importer.start();
         std::jthread keeping([&](const std::stop_token& stop) { keeper.run(stop); });

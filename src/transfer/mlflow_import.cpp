@@ -14,7 +14,6 @@
 #include "tracking/intake.h"
 #include "tracking/retention.h"
 #include "tracking/tracking.h"
-#include "transfer/migrations.h"
 #include "transfer/mlflow_source_internal.h"
 #include "transfer/queries.h"
 
@@ -572,7 +571,18 @@ Json ImportReport::to_json() const {
           {"problems", problems}, {"notes", notes}, {"problem_count", problem_count}};
 }
 
-Result<void> MlflowImport::prepare(db::Database& db) { return db.migrate("transfer", kMigrations); }
+ImportReport ImportReport::from_json(const Json& json) {
+  ImportReport report;
+  report.new_runs = json.value("new_runs", std::int64_t{0});
+  report.problem_count = json.value("problem_count", std::int64_t{0});
+  report.problems = json.value("problems", std::vector<std::string>());
+  report.notes = json.value("notes", std::vector<std::string>());
+  for (const Json& row : json.value("counts", Json::array())) {
+    report.rows.push_back({row.value("kind", ""), row.value("source", std::int64_t{0}),
+                           row.value("target", std::int64_t{0})});
+  }
+  return report;
+}
 
 MlflowImport::MlflowImport(const ImportParts& parts, ImportOptions options)
     : parts_(parts), options_(std::move(options)) {

@@ -20,6 +20,7 @@
 #include "base/context.h"
 #include "base/json.h"
 #include "base/result.h"
+#include "net/egress.h"
 
 namespace slipway::db {
 class Database;
@@ -87,13 +88,15 @@ struct ImportReport {
   std::vector<std::string> notes;  // what stays behind on purpose
   bool matches() const;  // every count is the same on both sides, and there was no problem
   Json to_json() const;
+  static ImportReport from_json(const Json& json);  // what is missing is taken as empty
 };
+
+// Connections to the host of this URL and no other, wherever its name leads: for a server that
+// somebody named on purpose.
+Result<net::EgressPolicy> policy_for(const std::string& url);
 
 class MlflowImport {
  public:
-  // Makes the import's own table.
-  static Result<void> prepare(db::Database& db);
-
   MlflowImport(const ImportParts& parts, ImportOptions options);
   // Errors: what the source or the home cannot do at all. Single runs or files that cannot be
   // brought over are problems of the report.

@@ -558,13 +558,12 @@ class RestSource final : public MlflowSource {
 
 }  // namespace
 
-Result<std::unique_ptr<MlflowSource>> open_rest_source(const ImportOptions& options,
-                                                       const Clock& clock) {
-  std::string url = options.source;
-  while (url.ends_with('/')) url.pop_back();
-  // Whoever names a server to import from allows connections to it, wherever it is.
-  const std::string_view rest = std::string_view(url).substr(url.find("://") + 3);
-  std::string host(rest.substr(0, rest.find_first_of("/?")));
+Result<net::EgressPolicy> policy_for(const std::string& url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string::npos || !url.starts_with("http"))
+    return invalid_argument("'" + url + "' is not the URL of a server: wanted http://HOST:PORT");
+  const std::string_view rest = std::string_view(url).substr(scheme + 3);
+  const std::string host(rest.substr(0, rest.find_first_of("/?")));
   if (host.find('@') != std::string::npos) {
     return invalid_argument(
         "the URL holds a user name or password: give them in MLFLOW_TRACKING_USERNAME and "
@@ -580,7 +579,14 @@ Result<std::unique_ptr<MlflowSource>> open_rest_source(const ImportOptions& opti
                                 "[fc00::]/7", "[::1]/128", "100.64.0.0/10"})
       entries.emplace_back(network);
   }
-  auto policy = net::EgressPolicy::parse(entries);
+  return net::EgressPolicy::parse(entries);
+}
+
+Result<std::unique_ptr<MlflowSource>> open_rest_source(const ImportOptions& options,
+                                                       const Clock& clock) {
+  std::string url = options.source;
+  while (url.ends_with('/')) url.pop_back();
+  auto policy = policy_for(url);
   if (!policy) return policy.error();
   return std::unique_ptr<MlflowSource>(
       std::make_unique<RestSource>(std::move(url), std::move(*policy), clock, options));
