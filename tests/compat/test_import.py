@@ -13,6 +13,7 @@ import time
 
 import mlflow
 import pytest
+import requests
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -363,6 +364,37 @@ def test_a_running_server_gives_the_same_as_its_database(filled, tmp_path):
         code, again = import_into(second, source.url + "/")
         assert (code, again["new_runs"]) == (0, 0)
     with SlipwayServer(second) as server:
+        compare(filled, server, tmp_path)
+
+
+def test_a_server_does_it_when_it_is_asked_to(filled, tmp_path):
+    with SlipwayServer(tmp_path / "home") as server:
+        done = slipway("import", "mlflow", filled.uri, "--server", server.url, "--json")
+        assert done.returncode == 0, done.stderr
+        assert counts(json.loads(done.stdout))["metric points"] == (2516, 2516)
+        compare(filled, server, tmp_path)
+        missing = slipway("import", "mlflow", "sqlite:////nowhere/m.db", "--server", server.url)
+        assert (missing.returncode, "nowhere" in missing.stderr) == (4, True), missing.stderr
+        wrong = slipway("import", "mlflow", "ftp://x", "--server", server.url)
+        assert wrong.returncode == 2
+        jobs = requests.post(server.url + "/api/v1/imports", json={"source": "http://x", "sauce": 1}, timeout=10)
+        assert (jobs.status_code, "sauce" in jobs.text) == (400, True)
+
+
+def test_a_job_on_the_server_can_be_cancelled(filled, tmp_path):
+    with SlipwayServer(tmp_path / "home") as server:
+        job = requests.post(server.url + "/api/v1/imports", json={"source": filled.uri, "threads": 1}, timeout=10).json()["job"]
+        requests.post(f"{server.url}/api/v1/jobs/{job}/cancel", json={}, timeout=10)
+        deadline = time.monotonic() + 30
+        while True:
+            state = requests.get(f"{server.url}/api/v1/imports/{job}", timeout=10).json()["state"]
+            if state not in ("queued", "leased"):
+                break
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert state in ("cancelled", "succeeded")
+        done = slipway("import", "mlflow", filled.uri, "--server", server.url, "--json")
+        assert done.returncode == 0, done.stderr
         compare(filled, server, tmp_path)
 
 
