@@ -46,17 +46,16 @@ def error_code(call, *args, **kwargs):
 
 def traced(name="work", fail=False, **attributes) -> str:
     """One trace of two spans; its id."""
-    with pytest.MonkeyPatch.context():
-        try:
-            with mlflow.start_span(name) as root:
-                root.set_inputs({"question": f"what is {name}?"})
-                with mlflow.start_span("inner", span_type=SpanType.LLM, attributes=attributes) as inner:
-                    inner.set_outputs([1, 2.5, "three", None])
-                    if fail:
-                        raise RuntimeError("on purpose")
-                root.set_outputs({"answer": f"{name} it is"})
-        except RuntimeError:
-            pass
+    try:
+        with mlflow.start_span(name) as root:
+            root.set_inputs({"question": f"what is {name}?"})
+            with mlflow.start_span("inner", span_type=SpanType.LLM, attributes=attributes) as inner:
+                inner.set_outputs([1, 2.5, "three", None])
+                if fail:
+                    raise RuntimeError("on purpose")
+            root.set_outputs({"answer": f"{name} it is"})
+    except RuntimeError:
+        pass
     return root.trace_id
 
 
