@@ -176,32 +176,6 @@ struct AccessGuard::Impl {
     return {};
   }
 
-  static std::string_view word(About about) {
-    switch (about) {
-      case About::experiment:
-      case About::experiment_name:
-        return "experiment";
-      case About::run:
-        return "run";
-      case About::logged_model:
-        return "logged model";
-      case About::trace:
-        return "trace";
-      case About::artifact:
-        return "file";
-      case About::source:
-        return "source";
-      case About::model:
-        return "registered model";
-      case About::deployment:
-        return "model";  // as the Open Inference Protocol calls it
-      case About::prediction:
-        return "prediction";
-      default:
-        return "thing";
-    }
-  }
-
   Verdict decide_for(const Router::Route& route, const Request& request,
                      const Result<Identity>& who) {
     if (!who) return {.principal = {}, .refusal = refusal(route, who.error())};

@@ -10,8 +10,10 @@
 // Thread-safe. Everything outlives the guard.
 #pragma once
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "access/authenticator.h"
 #include "access/directory.h"
@@ -66,6 +68,16 @@ class AccessGuard final : public server::Guard {
 // "registered_model" and a name, as MLflow's grants name things; invalid_argument for kinds that
 // are not granted here.
 Result<access::Resource> resource_in_mlflows_words(std::string_view type, std::string_view id);
+
+// The table of rules for people and tests: which thing a route is about ("run", "workspace", "new",
+// "anyone" …). Nothing when a route has no rule.
+struct RuleDescription {
+  std::string method;
+  std::string pattern;  // without MLflow's prefixes
+  std::string about;
+};
+std::optional<RuleDescription> describe_rule(const server::Router::Route& route);
+std::vector<RuleDescription> described_rules();
 
 // Grants follow registered models through renames and deletions.
 class GrantsFollowModels final : public registry::NameListener {

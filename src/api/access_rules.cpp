@@ -1,3 +1,4 @@
+#include "api/access_guard.h"
 #include "api/access_rules_internal.h"
 
 namespace slipway::api {
@@ -205,6 +206,8 @@ constexpr Rule kRules[] = {
     {"GET", "/api/v1/webhooks/deliveries", {{kWorkspace}}},
     {"POST", "/api/v1/webhooks/{webhook}/replay", {{kWorkspace}}},
     {"POST", "/api/v1/gc", {{kWorkspace}}},
+    {"POST", "/api/v1/imports", {{kWorkspace}}},
+    {"GET", "/api/v1/imports/{job}", {{kWorkspace}}},
     {"POST", "/api/v1/pipelines/runs", {{kWorkspace}}},
     {"GET", "/api/v1/pipelines/runs", {{kWorkspace}}},
     {"GET", "/api/v1/pipelines/runs/{id}", {{kWorkspace}}},
@@ -217,9 +220,64 @@ constexpr Rule kRules[] = {
 constexpr std::string_view kMlflowPrefixes[] = {"/api/2.0/", "/ajax-api/2.0/", "/api/3.0/",
                                                 "/ajax-api/3.0/"};
 
+RuleDescription described(const Rule& rule) {
+  return {std::string(rule.method), std::string(rule.pattern),
+          std::string(word(rule.subjects[0].about))};
+}
+
 }  // namespace
 
-std::span<const Rule> access_rules() { return kRules; }
+std::string_view word(About about) {
+  switch (about) {
+    case About::nothing:
+      return "nothing";
+    case About::anyone:
+      return "anyone";
+    case About::self:
+      return "self";
+    case About::admin:
+      return "admin";
+    case About::workspace:
+      return "workspace";
+    case About::experiment:
+    case About::experiment_name:
+      return "experiment";
+    case About::run:
+      return "run";
+    case About::logged_model:
+      return "logged model";
+    case About::trace:
+      return "trace";
+    case About::artifact:
+      return "file";
+    case About::source:
+      return "source";
+    case About::model:
+      return "registered model";
+    case About::deployment:
+      return "model";  // as the Open Inference Protocol calls it
+    case About::prediction:
+      return "prediction";
+    case About::granted:
+      return "granted";
+    case About::new_experiment:
+    case About::new_model:
+      return "new";
+  }
+  return "nothing";
+}
+
+std::optional<RuleDescription> describe_rule(const server::Router::Route& route) {
+  const Rule* rule = find_rule(route);
+  if (rule == nullptr) return std::nullopt;
+  return described(*rule);
+}
+
+std::vector<RuleDescription> described_rules() {
+  std::vector<RuleDescription> all;
+  for (const Rule& rule : kRules) all.push_back(described(rule));
+  return all;
+}
 
 const Rule* find_rule(const server::Router::Route& route) {
   std::string_view pattern = route.pattern;

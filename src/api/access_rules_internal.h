@@ -54,7 +54,8 @@ struct Rule {
   std::array<Subject, 3> subjects;
 };
 
-std::span<const Rule> access_rules();
+// What people call it: "run", "registered model".
+std::string_view word(About about);
 // Null when there is none.
 const Rule* find_rule(const server::Router::Route& route);
 
