@@ -144,5 +144,13 @@ TEST(HostRules, KnowOnlyThisServersNames) {
   EXPECT_FALSE(rules.origin_allowed("null", "localhost:5000"));
 }
 
+TEST(HostRules, AllowAddressesWhereOthersReachThem) {
+  const HostRules rules({}, true);
+  for (const char* host : {"192.0.2.7", "192.0.2.7:5000", "[2001:db8::7]:5000", "localhost"})
+    EXPECT_TRUE(rules.host_allowed(host)) << host;
+  for (const char* host : {"evil.example", "192.0.2.7.evil.example", "1921", "[x]", "[", "0x7f.1"})
+    EXPECT_FALSE(rules.host_allowed(host)) << host;
+}
+
 }  // namespace
 }  // namespace slipway::server
