@@ -59,6 +59,7 @@ void add_mlflow_routes(server::Router& router, tracking::Tracking& tracking,
   if (extras.traces != nullptr) mlflow::add_trace_routes(router, services);
   mlflow::add_logging_routes(router, services);
   mlflow::add_artifact_routes(router, services, extras);
+  mlflow::add_server_info_routes(router);
   router.add("GET", "/version", server::Access::open, mlflow_error,
              [](const Context&, const Request&) {
                return server::plain_text(200, std::string(kMlflowVersion));

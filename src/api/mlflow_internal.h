@@ -99,6 +99,7 @@ void add_trace_routes(server::Router& router, const std::shared_ptr<Services>& s
 server::Response answer(Services& services, const Endpoint& endpoint, const Context& ctx,
                         const server::Request& request);
 void add_logging_routes(server::Router& router, const std::shared_ptr<Services>& services);
+void add_server_info_routes(server::Router& router);
 void add_artifact_routes(server::Router& router, const std::shared_ptr<Services>& services,
                          const MlflowExtras& extras);
 

@@ -208,6 +208,13 @@ class TestClient:
         assert unfinished(server) == 0
 
 
+def test_the_server_says_what_it_offers(server):
+    for prefix in ("api", "ajax-api"):
+        info = requests.get(f"{server.url}/{prefix}/3.0/mlflow/server-info", timeout=30).json()
+        assert info["store_type"] == "SqlStore"
+        assert info["multipart_uploads_enabled"] is False  # only for callers who ask for it
+
+
 class TestAttachments:
     """What MLflow's pages fetch."""
 
