@@ -35,6 +35,8 @@ constexpr Subject kSource{
     .about = About::source, .fields = {"source"}, .optional = true, .level = Level::read};
 constexpr Subject kSourceRun{
     .about = About::run, .fields = {"run_id"}, .optional = true, .level = Level::read};
+constexpr Subject kSourceModel{
+    .about = About::logged_model, .fields = {"model_id"}, .optional = true, .level = Level::read};
 
 // A metric may name the logged model it is about.
 constexpr Subject kMetricOfModel{
@@ -143,7 +145,7 @@ constexpr Rule kRules[] = {
     {"GET", "mlflow/registered-models/alias", {{kModel}}},
     {"POST", "mlflow/registered-models/alias", {{kModel}}},
     {"DELETE", "mlflow/registered-models/alias", {{kModel}}},
-    {"POST", "mlflow/model-versions/create", {{kModel, kSource, kSourceRun}}},
+    {"POST", "mlflow/model-versions/create", {{kModel, kSource, kSourceRun, kSourceModel}}},
     {"GET", "mlflow/model-versions/get", {{kModel}}},
     {"PATCH", "mlflow/model-versions/update", {{kModel}}},
     {"DELETE", "mlflow/model-versions/delete", {{kModel}}},

@@ -51,7 +51,7 @@ struct Rule {
   // As in Router::add. A leading "mlflow/" stands for MLflow's prefixes, /api/2.0/ to
   // /ajax-api/3.0/.
   std::string_view pattern;
-  std::array<Subject, 3> subjects;
+  std::array<Subject, 4> subjects;
 };
 
 // What people call it: "run", "registered model".

@@ -383,6 +383,12 @@ TEST_F(RoutesTest, AVersionCannotBeMadeOfWhatItsMakerMayNotRead) {
       "runs:/00000000000000000000000000000000/model"};
   for (const auto& source : hidden) EXPECT_EQ(status(source), 404) << source;
   EXPECT_EQ(status("models:/mine/1"), 200);
+  Request of_model = request_for(*match.route, Caller::stranger);
+  of_model.body =
+      Json{{"name", "mine"}, {"source", "s3://b/x"}, {"model_id", values_.at("model_id")}}.dump();
+  const auto verdict = guard_->decide(ctx_, *match.route, of_model);
+  ASSERT_TRUE(verdict.refusal.has_value());
+  EXPECT_EQ(verdict.refusal->status, 404);
   ASSERT_TRUE(test::ok(
       directory_->grant(ctx_, {.user = "stranger"}, {Kind::experiment, experiment}, Level::read)));
   for (std::size_t i = 0; i < 5; ++i) EXPECT_EQ(status(hidden[i]), 200) << hidden[i];
