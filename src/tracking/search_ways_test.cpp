@@ -44,7 +44,7 @@ class SearchWaysTest : public TrackingTest {
       const auto page = tracking_->search_runs(search);
       EXPECT_TRUE(ok(page));
       if (!page) break;
-      for (const Run& run : page->items) ids.push_back(run.id.value);
+      for (const auto& run : page->items) ids.push_back(run.id.value);
       search.page = page->next_page;
     } while (!search.page.empty());
     return ids;
@@ -94,6 +94,48 @@ TEST_F(SearchWaysTest, EveryWayFindsTheSameRunsInTheSameOrder) {
     EXPECT_EQ(find(search, 40), whole);
   }
   EXPECT_GT(found, 150);
+}
+
+// More runs than are counted: the guesses know only that there are many.
+TEST_F(SearchWaysTest, ManyRunsAreFoundByEveryWay) {
+  constexpr int kRuns = 9'000;
+  auto crowd = tracking_->create_experiment("crowd");
+  ASSERT_TRUE(ok(crowd));
+  ASSERT_TRUE(ok(db_->write([&](db::Transaction& tx) -> Result<void> {
+    for (int i = 0; i < kRuns; ++i) {
+      auto put = tx.run(
+          "INSERT INTO runs(seq, id, experiment_id, name, user_id, status, start_ms, artifact_uri) "
+          "VALUES (?, ?, ?, 'r', 'u', 'RUNNING', ?, '')",
+          1'000 + i, fmt::format("{:032x}", i), crowd->id.value, i);
+      if (!put) return put;
+      put = tx.run("INSERT INTO run_params(run, key, value) VALUES (?, 'q', ?)", 1'000 + i,
+                   i % 9'000 == 77 ? "rare"
+                   : i % 10 == 0   ? "no"
+                                   : "yes");
+      if (!put) return put;
+      put = tx.run(
+          "INSERT INTO run_latest_metrics(run, key, value, is_nan, step, timestamp_ms) "
+          "VALUES (?, 'c', ?, 0, 0, 0)",
+          1'000 + i, static_cast<double>(i % 100));
+      if (!put) return put;
+    }
+    return {};
+  })));
+  const auto ids = [&](const std::string& filter, std::vector<std::string> order_by,
+                       std::int64_t page) {
+    return find({.experiments = {crowd->id}, .filter = filter, .order_by = std::move(order_by)},
+                page);
+  };
+  const std::string both = "params.q = 'yes' AND metrics.c >= 1";
+  auto by_param = ids(both, {"params.q"}, 50'000);  // collected and sorted
+  EXPECT_EQ(by_param.size(), kRuns / 10 * 9 - 1U);
+  EXPECT_EQ(ids(both, {}, 700), by_param);  // walked from the newest on
+  auto by_metric = ids(both, {"metrics.c DESC"}, 2'000);
+  EXPECT_EQ(by_metric.front(), fmt::format("{:032x}", 8'999));
+  std::ranges::sort(by_param);
+  std::ranges::sort(by_metric);
+  EXPECT_EQ(by_metric, by_param);
+  EXPECT_EQ(ids("params.q = 'rare'", {"metrics.c"}, 10), std::vector{fmt::format("{:032x}", 77)});
 }
 
 TEST_F(SearchWaysTest, FieldsThatStandTwiceInAnOrderAreRefused) {
