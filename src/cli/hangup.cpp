@@ -9,6 +9,11 @@ HangupWatch::HangupWatch() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // The watch itself takes no other signal: whoever waits for those may come later.
+  sigset_t all;
+  sigset_t mine;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &mine);
   thread_ = std::jthread([this, signals](const std::stop_token& stop) {
     constexpr timespec kLook{.tv_sec = 0, .tv_nsec = 200'000'000};  // for the stop
     while (!stop.stop_requested()) {
@@ -18,6 +23,7 @@ HangupWatch::HangupWatch() {
       });
     }
   });
+  pthread_sigmask(SIG_SETMASK, &mine, nullptr);
 }
 
 HangupWatch::~HangupWatch() = default;

@@ -59,7 +59,7 @@ class TlsServer(SlipwayServer):
     def _healthy(self) -> bool:
         try:
             return requests.get(self.url + "/health", verify=str(self.cert), timeout=5).status_code == 200
-        except requests.exceptions.RequestException:
+        except (requests.exceptions.RequestException, OSError):
             return False
 
 
