@@ -78,7 +78,11 @@ class S3Server:
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.wait(10)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:  # it waits for connections that a test left open
+            self.process.kill()
+            self.process.wait()
 
 
 class FaultyProxy:
@@ -138,11 +142,12 @@ class FaultyProxy:
         with self._lock:
             self.seen.append((request.command, fault or "passed"))
         length = int(request.headers.get("Content-Length") or 0)
-        if fault == "cut" and length:
-            request.rfile.read(length // 2)
+        if fault == "cut" and request.command == "PUT":
+            request.rfile.read(1000)
             self._cut(request)
             return
-        body = request.rfile.read(length)
+        chunked = "chunked" in (request.headers.get("Transfer-Encoding") or "").lower()
+        body = self._chunks(request.rfile) if chunked else request.rfile.read(length)
         if fault == "503":
             text = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             request.send_response(503)
@@ -174,6 +179,21 @@ class FaultyProxy:
             self._cut(request)
             return
         request.wfile.write(content)
+
+    @staticmethod
+    def _chunks(stream) -> bytes:
+        """A chunked body (RFC 9112, 7.1) as it came, with its trailers."""
+        raw = b""
+        while True:
+            line = stream.readline()
+            raw += line
+            size = int(line.split(b";")[0], 16)
+            if size:
+                raw += stream.read(size + 2)
+                continue
+            while (line := stream.readline()) not in (b"\r\n", b""):
+                raw += line
+            return raw + line
 
     @staticmethod
     def _cut(request):
