@@ -522,6 +522,47 @@ class TestFaults:
         assert wrong == []
         assert unfinished(server) == 0
 
+    def test_a_kill_loses_nothing_acknowledged_and_leaves_no_half(self, tmp_path):
+        """kill -9 under uploads, five times: what was answered is there, what was not is whole or not there."""
+        server = SlipwayServer(tmp_path / "home")
+        acknowledged = {}
+        started = {}
+
+        def work(round_number, number, stop):
+            session = requests.Session()
+            for i in range(1000):
+                if stop.is_set():
+                    return
+                name = f"0/kill/{round_number}/{number}/{i}"
+                data = noise(random.Random(name).randrange(1, 700_000), seed=hash((round_number, number, i)))
+                started[name] = sha256(data)
+                try:
+                    if session.put(address(server, name), data=data, timeout=30).status_code == 200:
+                        acknowledged[name] = started[name]
+                except requests.exceptions.RequestException:
+                    return
+
+        for round_number in range(5):
+            server.start()
+            stop = threading.Event()
+            threads = [threading.Thread(target=work, args=(round_number, n, stop)) for n in range(6)]
+            for thread in threads:
+                thread.start()
+            time.sleep(0.4 + random.Random(round_number).random())
+            server.kill()
+            stop.set()
+            for thread in threads:
+                thread.join()
+        with server:
+            assert unfinished(server) == 0
+            assert acknowledged
+            for name, digest in started.items():
+                answer = requests.get(address(server, name), timeout=30)
+                if answer.status_code == 404:
+                    assert name not in acknowledged
+                else:
+                    assert (answer.status_code, sha256(answer.content)) == (200, digest)
+
     def test_a_full_disk(self, tmp_path):
         """507, the room given back, reads go on, and space heals it."""
         small = tmp_path / "small"
