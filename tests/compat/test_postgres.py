@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -175,6 +176,96 @@ def test_a_database_that_goes_away_under_load_loses_nothing_acknowledged(home, p
         # What was refused is not there, unless the answer said that nobody knows.
         assert set(kept) - acknowledged <= unknown
     assert slipway(folder, "audit", "verify").returncode == 0
+
+
+class Cutter:
+    """Stands between slipway and its database. When armed, it loses the answer to the COMMIT of the next transaction in
+    which MARK was written ("after"), or the COMMIT itself ("before"), together with the connection."""
+
+    MARK = "cut here"
+
+    def __init__(self, port):
+        self.target = port
+        self.armed = None
+        self.cuts = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client):
+        server = socket.create_connection(("127.0.0.1", self.target))
+        state = {"swallow": False}
+        threading.Thread(target=self._answers, args=(client, server, state), daemon=True).start()
+        writing = False
+        try:
+            while data := client.recv(65536):
+                writing = writing or self.MARK.encode() in data
+                if writing and self.armed and b"COMMIT\0" in data:
+                    how, self.armed = self.armed, None
+                    self.cuts += 1
+                    if how == "after":
+                        state["swallow"] = True
+                        server.sendall(data)
+                        return  # the answer ends both
+                    break
+                if b"COMMIT\0" in data:
+                    writing = False
+                server.sendall(data)
+        except OSError:
+            pass
+        self._end(client, server)
+
+    def _answers(self, client, server, state):
+        try:
+            while data := server.recv(65536):
+                if state["swallow"]:
+                    break
+                client.sendall(data)
+        except OSError:
+            pass
+        self._end(client, server)
+
+    @staticmethod
+    def _end(*ends):
+        for end in ends:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            end.close()
+
+
+def test_a_commit_whose_answer_is_lost_is_looked_up(home, postgres):
+    folder, url, database = home
+    cutter = Cutter(postgres.port)
+    through = url.replace(f":{postgres.port}/", f":{cutter.port}/")
+    with SlipwayServer(folder, args=("--database", through)) as server:
+        client = mlflow.MlflowClient(server.url)
+        run = client.create_run("0").info.run_id
+
+        def log(step):
+            body = {"run_id": run, "key": Cutter.MARK, "value": 1, "timestamp": 1, "step": step}
+            return requests.post(server.url + "/api/2.0/mlflow/runs/log-metric", json=body, timeout=30)
+
+        for step in range(1, 7):
+            cutter.armed = "after" if step % 2 else "before"
+            answer = log(step)
+            assert cutter.armed is None, "no write was cut"
+            if step % 2:
+                assert answer.status_code == 200, answer.text
+            else:
+                assert answer.status_code == 503 and "nothing of this write was kept" in answer.text, answer.text
+        assert [point.step for point in client.get_metric_history(run, Cutter.MARK)] == [1, 3, 5]
+        assert cutter.cuts == 6
+    cutter.listener.close()
 
 
 def test_backup_and_restore(home, tmp_path):
