@@ -379,7 +379,7 @@ class TestOtlp:
             assert send(body, experiment).status_code == 400, body
         request.resource_spans[0].scope_spans[0].spans[0].trace_id = b"short"
         assert send(request.SerializeToString(), experiment).status_code == 400
-        assert send(good, "nobody").status_code == 400
+        assert send(good, "nobody").status_code == 404
         assert send(good, "999999").status_code == 404
         assert send(good, experiment, content_type="application/json").status_code == 400
         deep = request.resource_spans[0].scope_spans[0].spans[0]
