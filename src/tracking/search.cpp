@@ -426,6 +426,7 @@ Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t want
       plan.first = i;
     }
   }
+  walked = std::min(walked, static_cast<double>(*all));  // a walk ends with the runs
   plan.walk = can_walk && walked <= collected;
   if (plan.walk) plan.first.reset();
   plan.form = plan.walk || plan.first || few ? Form::probe : Form::list;
