@@ -261,6 +261,9 @@ Result<void> AccessGuard::answered(const Context& ctx, const Router::Route& rout
   const auto rule = impl_->rules.find(&route);
   if (rule == impl_->rules.end() || rule->second == nullptr) return {};
   const About about = rule->second->subjects[0].about;
+  // Grants may have followed a model's name: see GrantsFollowModels.
+  if (about == About::model && route.access == server::Access::manage)
+    return impl_->parts.directory.refresh();
   if (about != About::new_experiment && about != About::new_model) return {};
   const auto snapshot = impl_->parts.directory.snapshot();
   const access::User* user = snapshot->user_named(ctx.principal.name);

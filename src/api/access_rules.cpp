@@ -56,6 +56,7 @@ constexpr Rule kRules[] = {
     {"POST", "mlflow/experiments/restore", {{kExperiment}}},
     {"POST", "mlflow/experiments/set-experiment-tag", {{kExperiment}}},
     {"POST", "mlflow/experiments/delete-experiment-tag", {{kExperiment}}},
+    {"POST", "mlflow/experiments/search-datasets", {{kExperiments}}},
 
     // Runs
     {"POST", "mlflow/runs/create", {{kExperimentOrDefault}}},
@@ -73,6 +74,7 @@ constexpr Rule kRules[] = {
     {"POST", "mlflow/runs/outputs", {{kRun}}},
     {"POST", "mlflow/runs/log-model", {{kRun}}},
     {"GET", "mlflow/metrics/get-history", {{kRun}}},
+    {"GET", "mlflow/metrics/get-history-bulk", {{kRuns}}},
     {"GET", "mlflow/metrics/get-history-bulk-interval", {{kRuns}}},
     {"GET", "mlflow/artifacts/list", {{kRun}}},
 

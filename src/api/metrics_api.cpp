@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/status_map.h"
 #include "base/json.h"
 
 namespace slipway::api {
@@ -20,7 +21,7 @@ ClientMetric labelled(const Labels& labels) {
 }
 
 server::Response metrics_error(const Error& error) {
-  return server::plain_text(500, error.message + "\n");
+  return server::plain_text(status_of(error.code).http, error.message + "\n");
 }
 
 double seconds(const timeval& time) {

@@ -8,15 +8,17 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
 import mlflow
 import pytest
+import requests
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
-from mlflow.server.auth.client import AuthServiceClient
+from support.mlflow_auth_client import AuthServiceClient
 from support.slipway_server import SlipwayServer, binary, free_port
 
 PASSWORDS = {"ana": "ana's own long secret", "bo": "bo's quite other secret", "viewer": "looks but never touches"}
@@ -85,7 +87,9 @@ def ask(server, method, path, body=None, user=None, password=None, token=None, h
 
 def wait_until_known(server, user):
     """The server looks for changes of other processes four times a second."""
-    for _ in range(100):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        time.sleep(0.3)  # a wrong try counts
         status, _, _ = ask(server, "GET", "/api/2.0/mlflow/users/current", user=user)
         if status == 200:
             return
@@ -193,10 +197,10 @@ def test_two_tenants_see_nothing_of_each_other(server):
             "set_alias": lambda: bo.set_registered_model_alias("ana-model", "champion", "1"),
             "download_uri": lambda: bo.get_model_version_download_uri("ana-model", "1"),
             "delete_model": lambda: bo.delete_registered_model("ana-model"),
-            "create_version": lambda: bo.create_model_version("ana-model", "s3://x/y"),
+            "create_version": lambda: bo.create_model_version("ana-model", f"runs:/{run.info.run_id}/model"),
         }
         for name, call in calls.items():
-            with pytest.raises(MlflowException) as raised:
+            with pytest.raises((MlflowException, requests.HTTPError)) as raised:
                 call()
             message = str(raised.value)
             assert "RESOURCE_DOES_NOT_EXIST" in message or "404" in message, f"{name}: {message}"
@@ -322,14 +326,16 @@ def test_tokens_are_scoped_expire_and_end(server):
 
 
 def wait_until_token_known(server, token):
-    for _ in range(100):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         if ask(server, "GET", "/api/2.0/mlflow/users/current", token=token)[0] == 200:
             return
     raise AssertionError("the token is not known to the server")
 
 
 def wait_until_refused(server, token):
-    for _ in range(1000):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
         if ask(server, "GET", "/api/2.0/mlflow/experiments/search", token=token)[0] == 401:
             return
     raise AssertionError("the token is taken still")
@@ -414,7 +420,8 @@ def test_permissions_as_older_clients_set_them(server):
 def test_the_audit_log_names_who_did_it_and_no_secret(server):
     with acting(server, "ana") as ana:
         ana.create_registered_model("audited")
-        ana.create_model_version("audited", "s3://elsewhere/model")
+        run = ana.create_run(ana.create_experiment("audited"))
+        ana.create_model_version("audited", f"runs:/{run.info.run_id}/model")
         ana.set_registered_model_alias("audited", "champion", "1")
     entries = slipway(server.home, "audit", "ls", "--object", "models/audited", "--json", "--limit", "1000")
     assert {e["actor"] for e in json.loads(entries)} == {"ana"}
@@ -490,7 +497,8 @@ def test_a_pipelines_commands_get_a_token_of_their_own(server, tmp_path):
     assert status == 202, body
     job = json.loads(body)["job"]
     state = "queued"
-    for _ in range(2000):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         state = json.loads(ask(server, "GET", f"/api/v1/jobs/{job}", user="admin")[2])["state"]
         if state not in ("queued", "running", "leased"):
             break
