@@ -218,7 +218,7 @@ Result<void> note_version(Services& services, const registry::ModelVersion& vers
     versions = Json::parse(known->second, nullptr, false);
     if (!versions.is_array()) versions = Json::array();
   }
-  versions.push_back({{"name", version.model}, {"version", version.number}});
+  versions.push_back({{"name", version.model}, {"version", std::to_string(version.number)}});
   const auto set =
       services.tracking.set_logged_model_tags(version.model_id, {{key, versions.dump()}});
   if (!set) return set.error();

@@ -121,7 +121,7 @@ class TestSklearn:
         assert (answer["model_id"], answer["run_id"]) == (info.model_id, run.info.run_id)
         assert client.get_model_version_download_uri(name, "1") == model.artifact_location
         assert json.loads(client.get_logged_model(info.model_id).tags["mlflow.modelVersions"]) == [
-            {"name": name, "version": 1}
+            {"name": name, "version": "1"}
         ]
 
     def test_a_model_logged_by_path_into_a_run(self, client, experiment, classifier, tmp_path, name):
