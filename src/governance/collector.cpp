@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "governance/queries.h"
+#include "tracing/tracing.h"
 #include "tracking/retention.h"
 
 namespace slipway::governance {
@@ -198,10 +199,15 @@ Result<CollectReport> Collector::collect(const Context& ctx, const CollectOption
       const CollectedExperiment& counted = tally.of(experiment.id);
       if (*left > counted.runs + counted.logged_models) continue;
     }
-    auto done =
-        purge_one(parts_, ctx, options.dry_run, "experiment.purge",
-                  "experiments/" + experiment.id.text(), experiment.deleted_ms,
-                  [&](db::Transaction& tx) { return tracking::purge_experiment(tx, experiment); });
+    auto done = purge_one(parts_, ctx, options.dry_run, "experiment.purge",
+                          "experiments/" + experiment.id.text(), experiment.deleted_ms,
+                          [&](db::Transaction& tx) -> Result<bool> {
+                            auto went = tracking::purge_experiment(tx, experiment);
+                            if (!went || !*went) return went;
+                            if (auto traces = tracing::purge(tx, experiment.id); !traces)
+                              return traces.error();
+                            return true;
+                          });
     if (!done) return done.error();
     if (!*done) continue;
     tally.of(experiment.id).gone = true;

@@ -385,6 +385,10 @@ Result<std::int64_t> Traces::remove(const Deletion& deletion) {
   });
 }
 
+Result<void> purge(db::Transaction& tx, tracking::ExperimentId experiment) {
+  return tx.run(sql::delete_of_experiment, experiment.value);
+}
+
 Result<void> Traces::link_to_run(std::span<const std::string> ids, const std::string& run_id) {
   if (auto checked = check_many(ids.size(), impl_->limits); !checked) return checked;
   return impl_->db.write([&](db::Transaction& tx) -> Result<void> {

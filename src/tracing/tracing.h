@@ -20,7 +20,8 @@
 
 namespace slipway::db {
 class Database;
-}
+class Transaction;
+}  // namespace slipway::db
 
 namespace slipway::tracing {
 
@@ -63,6 +64,9 @@ struct Deletion {
 struct PromptVersion {
   std::string name, version;
 };
+
+// Removes every trace of an experiment that goes for good, in the transaction in which it does.
+Result<void> purge(db::Transaction& tx, tracking::ExperimentId experiment);
 
 class Traces {
  public:

@@ -328,6 +328,10 @@ TEST_F(TracesTest, RemovesByIdOrTheOldest) {
   EXPECT_EQ(code_of(traces_->remove({.experiment = kHere})), "invalid_argument");
   EXPECT_EQ(code_of(traces_->remove({.experiment = kHere, .ids = {c}, .until_ms = 1})),
             "invalid_argument");
+  ASSERT_TRUE(ok(db_->write([](db::Transaction& tx) { return purge(tx, ExperimentId{2}); })));
+  EXPECT_TRUE(ok(traces_->info(c)));
+  ASSERT_TRUE(ok(db_->write([](db::Transaction& tx) { return purge(tx, kHere); })));
+  EXPECT_EQ(code_of(traces_->info(c)), "not_found");
 }
 
 }  // namespace

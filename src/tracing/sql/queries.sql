@@ -13,6 +13,9 @@ UPDATE traces SET client_request_id = ?2, request_preview = ?3, response_preview
 -- name: delete_trace
 DELETE FROM traces WHERE seq = ?
 
+-- name: delete_of_experiment
+DELETE FROM traces WHERE experiment_id = ?
+
 -- name: tags
 SELECT key, value FROM trace_tags WHERE trace = ? ORDER BY key
 
