@@ -1,6 +1,7 @@
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -93,14 +94,14 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::load(const std::filesystem
         certificate.string(), reason()));
   }
   if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
+    const int why = ERR_GET_REASON(ERR_peek_last_error());
+    if (why == X509_R_KEY_VALUES_MISMATCH || why == X509_R_KEY_TYPE_MISMATCH) {
+      return invalid_argument(fmt::format("the key '{}' does not belong to the certificate '{}'",
+                                          key.string(), certificate.string()));
+    }
     return invalid_argument(fmt::format(
-        "'{}' holds no private key that can be used ({}): wanted PEM, without a passphrase, of the "
-        "certificate '{}'",
-        key.string(), reason(), certificate.string()));
-  }
-  if (SSL_CTX_check_private_key(context) != 1) {
-    return invalid_argument(fmt::format("the key '{}' does not belong to the certificate '{}'",
-                                        key.string(), certificate.string()));
+        "'{}' holds no private key that can be used ({}): wanted PEM, without a passphrase",
+        key.string(), reason()));
   }
   struct stat info{};
   if (::stat(key.c_str(), &info) == 0 && (info.st_mode & 077U) != 0) {
