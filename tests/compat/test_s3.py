@@ -10,6 +10,7 @@ import time
 
 import pytest
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils as client_utils
 
 from support.s3_server import BUCKET, FaultyProxy, S3Server
 from support.slipway_server import SlipwayServer, binary
@@ -23,6 +24,11 @@ def s3(tmp_path_factory):
         yield server
         for name, value in old.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def client_of(server) -> MlflowClient:
+    client_utils._artifact_repos_cache.clear()  # it goes by run, and servers come back on other ports
+    return MlflowClient(server.url)
 
 
 def up(home, url):
@@ -50,7 +56,7 @@ def test_artifacts_live_in_the_bucket_and_the_folder_is_a_cache(s3, tmp_path):
     home = tmp_path / "home"
     content = os.urandom(12_000_000)  # more than one part
     with up(home, s3.url("plain")) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         put(client, run, content, tmp_path)
         client.log_text(run, "", "empty.txt")
@@ -62,7 +68,7 @@ def test_artifacts_live_in_the_bucket_and_the_folder_is_a_cache(s3, tmp_path):
     for folder in (home / "blobs").glob("??"):
         shutil.rmtree(folder)
     with SlipwayServer(home) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         assert got(client, run, tmp_path, "deep/er/small.txt") == b"small"
         assert got(client, run, tmp_path, "empty.txt") == b""
 
@@ -73,7 +79,7 @@ def test_bytes_that_do_not_match_are_never_given_out(s3, tmp_path):
     home = tmp_path / "home"
     content = b"right" * 1000
     with up(home, s3.url("damage")) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         put(client, run, content, tmp_path)
         # A damaged copy in the cache is fetched again …
@@ -98,7 +104,7 @@ def test_the_cache_stays_small(s3, tmp_path):
     settings = home / "artifacts.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "cache_bytes": 3_000_000}))
     with SlipwayServer(home) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         contents = {f"{i}.bin": os.urandom(1_000_000) for i in range(6)}
         for name, content in contents.items():
@@ -109,7 +115,7 @@ def test_the_cache_stays_small(s3, tmp_path):
     for file in files:
         os.utime(file, (long_ago, long_ago))
     with SlipwayServer(home) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         put(client, run, os.urandom(1_000_000), tmp_path, "new.bin")
         assert sum(p.stat().st_size for p in (home / "blobs").glob("??/*")) <= 3_000_000
         for name, content in contents.items():
@@ -121,7 +127,7 @@ def test_single_failures_are_tried_again(s3, tmp_path, fault):
     home = tmp_path / "home"
     content = os.urandom(700_000)
     with FaultyProxy(s3.port) as proxy, up(home, s3.url(f"retry-{fault}", proxy.port)) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         proxy.faults = [("PUT", fault), ("PUT", fault), ("HEAD", "503")]
         put(client, run, content, tmp_path)
@@ -136,7 +142,7 @@ def test_a_server_that_hangs_is_tried_again(s3, tmp_path):
     home = tmp_path / "home"
     content = os.urandom(700_000)
     with FaultyProxy(s3.port, stall_s=30) as proxy, up(home, s3.url("stall", proxy.port)) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         put(client, run, content, tmp_path)
         blob(home, content).unlink()
@@ -150,7 +156,7 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(s3, tmp_p
     home = tmp_path / "home"
     content = os.urandom(100_000)
     with FaultyProxy(s3.port) as proxy, up(home, s3.url("down", proxy.port)) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         proxy.always = "503"
         with pytest.raises(Exception):
@@ -166,7 +172,7 @@ def test_a_server_that_is_killed_while_uploading_shows_no_half_object(s3, tmp_pa
     home = tmp_path / "home"
     content = os.urandom(9_000_000)
     with up(home, s3.url("killed")) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         run = client.create_run("0").info.run_id
         file = tmp_path / "a.bin"
         file.write_bytes(content)
@@ -186,7 +192,7 @@ def test_a_server_that_is_killed_while_uploading_shows_no_half_object(s3, tmp_pa
 def test_garbage_is_removed_from_the_bucket(s3, tmp_path):
     home = tmp_path / "home"
     with up(home, s3.url("garbage")) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         keep = client.create_run("0").info.run_id
         drop = client.create_run("0").info.run_id
         client.log_text(keep, "kept", "a.txt")
@@ -232,6 +238,6 @@ def test_wrong_settings_are_refused_at_the_start(s3, tmp_path):
         assert "secret" not in done.stderr
     used = tmp_path / "used"
     with SlipwayServer(used) as server:
-        client = MlflowClient(server.url)
+        client = client_of(server)
         client.log_text(client.create_run("0").info.run_id, "x", "a.txt")
     assert run_up(used, "--artifacts", s3.url("x")).returncode == 4
