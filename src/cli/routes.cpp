@@ -45,6 +45,19 @@ Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
     for (const monitoring::MetricSample& sample : *samples)
       out.gauge(sample.name, sample.help, sample.labels, sample.value);
   });
+  metrics_.add([&home](api::MetricWriter& out) {
+    auto backlogs = home.webhooks().backlogs();
+    if (!backlogs)
+      return log::error("webhook metrics cannot be read", {{"error", backlogs.error().message}});
+    for (const auto& [webhook, pending, dead] : *backlogs) {
+      const auto gauge = [&](const char* state, std::int64_t count) {
+        out.gauge("slipway_webhooks_messages", "Messages that have not been delivered.",
+                  {{"webhook", webhook}, {"state", state}}, static_cast<double>(count));
+      };
+      gauge("pending", pending);
+      gauge("dead", dead);
+    }
+  });
   api::add_metrics_routes(router_, metrics_);
 }
 

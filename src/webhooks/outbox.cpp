@@ -253,6 +253,20 @@ Result<std::vector<Delivery>> Webhooks::deliveries(const Filter& filter) const {
   });
 }
 
+Result<std::vector<Webhooks::Backlog>> Webhooks::backlogs() const {
+  return impl_->parts.db.read([&](db::Connection& c) -> Result<std::vector<Backlog>> {
+    auto rows = c.query(sql::backlogs);
+    if (!rows) return rows.error();
+    std::vector<Backlog> all;
+    while (rows->next()) {
+      all.push_back(
+          {.webhook = rows->text(0), .pending = rows->integer(1), .dead = rows->integer(2)});
+    }
+    if (auto status = rows->status(); !status) return status.error();
+    return all;
+  });
+}
+
 Result<std::int64_t> Webhooks::replay(const Context& ctx, const Replay& replay) {
   const std::int64_t now = impl_->now();
   return impl_->parts.db.write([&](db::Transaction& tx) -> Result<std::int64_t> {

@@ -153,6 +153,11 @@ class Webhooks {
     int limit = 100;
   };
   Result<std::vector<Delivery>> deliveries(const Filter& filter) const;  // newest first
+  struct Backlog {
+    std::string webhook;  // its name
+    std::int64_t pending = 0, dead = 0;
+  };
+  Result<std::vector<Backlog>> backlogs() const;  // of each webhook, by name
   // How many messages are owed again. Audited as webhook.replay.
   Result<std::int64_t> replay(const Context& ctx, const Replay& replay);
 

@@ -311,6 +311,8 @@ TEST_F(WebhooksTest, WhatIsRefusedOrTriedTooOftenIsADeadLetterAndReplayed) {
   const auto dead = webhooks_->deliveries({.state = kDead});
   ASSERT_EQ(dead->size(), 2U);
   EXPECT_THAT(dead->at(1).last_error, HasSubstr("422"));
+  EXPECT_EQ(webhooks_->backlogs()->at(0).dead, 2);
+  EXPECT_EQ(webhooks_->backlogs()->at(0).pending, 0);
 
   EXPECT_EQ(*webhooks_->replay(ctx_, {.webhook = "hook", .only_dead = true}), 2);
   EXPECT_EQ(deliver(), 2);

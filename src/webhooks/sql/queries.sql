@@ -60,6 +60,11 @@ SELECT d.id, e.id, e.name, w.name, d.state, d.attempts, e.at, d.next_attempt, d.
 FROM webhook_deliveries d JOIN webhook_events e ON e.id = d.event JOIN webhooks w ON w.id = d.webhook
 WHERE (?1 = '' OR w.id = ?1) AND (?2 = '' OR d.state = ?2) ORDER BY e.id DESC, w.name LIMIT ?3
 
+-- name: backlogs
+SELECT w.name, count(CASE WHEN d.state = 'pending' THEN 1 END), count(CASE WHEN d.state = 'dead' THEN 1 END)
+FROM webhooks w LEFT JOIN webhook_deliveries d ON d.webhook = w.id AND d.state <> 'delivered'
+GROUP BY w.name ORDER BY w.name
+
 -- name: replay_known
 UPDATE webhook_deliveries SET state = 'pending', attempts = 0, next_attempt = ?3, last_error = ''
 WHERE webhook = ?1 AND event >= ?2 AND state <> 'pending' AND (?4 = 0 OR state = 'dead')
