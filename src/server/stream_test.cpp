@@ -10,7 +10,9 @@
 #include "base/guarded.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "server/content.h"
+#include "server/encoding_internal.h"
 #include "server/server.h"
 #include "support/raw_http.h"
 #include "support/support.h"
@@ -512,6 +514,46 @@ TEST(Ranges, AreReadAsRfc9110Says) {
     EXPECT_EQ(static_cast<int>(parsed.index()), row.kind);
     if (row.kind == kPart && parsed.index() == kPart) {
       EXPECT_EQ(std::get<ByteRange>(parsed), row.part);
+    }
+  }
+}
+
+// Whatever is sent, a range stays within the file, tags are compared without reading past an end,
+// and no more is unpacked than was allowed.
+TEST(Headers, AreReadSafelyWhateverTheySay) {
+  for (std::uint64_t seed = 0; seed < 20'000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Rng rng(seed);
+    const auto text = [&](std::string_view alphabet, std::size_t most) {
+      std::string made(rng.below(most + 1), ' ');
+      for (char& c : made) c = alphabet[rng.below(alphabet.size())];
+      return made;
+    };
+    const std::uint64_t size = rng.below(50);
+    const auto range = parse_range("bytes=" + text("0123456789--- ,", 12), size);
+    if (const auto* part = std::get_if<ByteRange>(&range); part != nullptr) {
+      EXPECT_GT(part->count, 0U);
+      EXPECT_LE(part->from + part->count, size);
+    }
+    EXPECT_FALSE(names_tag(text("W/\"\",x", 12), "not in there", true));
+  }
+}
+
+TEST(Packed, BodiesThatWereChangedAreRefusedOrUnpackWithinTheLimit) {
+  const std::string packed = gzip(pattern(5000));
+  for (std::uint64_t seed = 0; seed < 3000; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Rng rng(seed);
+    Request request;
+    request.body = packed;
+    for (std::uint64_t i = 0, changes = 1 + rng.below(4); i < changes; ++i)
+      request.body[rng.below(request.body.size())] = static_cast<char>(rng.below(256));
+    request.body.resize(1 + rng.below(request.body.size()));
+    const auto bad = unpack_body(request, 6000);
+    if (bad) {
+      EXPECT_TRUE(bad->status == 400 || bad->status == 413);
+    } else {
+      EXPECT_LE(request.body.size(), 6000U);
     }
   }
 }
