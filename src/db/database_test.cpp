@@ -119,6 +119,28 @@ TEST_F(DatabaseTest, LeavesNothingOfAFailedMigration) {
   EXPECT_TRUE(ok(db->migrate("m", kMended)));
 }
 
+TEST_F(DatabaseTest, ATriggerRefusesUntilItIsDropped) {
+  auto db = open();
+  ASSERT_TRUE(ok(db->migrate("m", kOne)));
+  constexpr Migration kGuard[] = {
+      {1, "init",
+       "CREATE TRIGGER t_no_delete BEFORE DELETE ON t\n"
+       "BEGIN SELECT RAISE(ABORT, 'rows of t are never deleted'); END;"}};
+  ASSERT_TRUE(ok(db->migrate("guard", kGuard)));
+  const auto run = [&](std::string_view sql) {
+    return db->write([&](Transaction& tx) { return tx.run(sql); });
+  };
+  ASSERT_TRUE(ok(run("INSERT INTO t(name) VALUES('a')")));
+  const auto refused = run("DELETE FROM t");
+  EXPECT_TRUE(failed_with(refused, Code::failed_precondition));
+  EXPECT_NE(test::message_of(refused).find("never deleted"), std::string::npos);
+  EXPECT_EQ(count(*db), 1);
+  ASSERT_TRUE(ok(run("DROP TRIGGER IF EXISTS t_no_delete")));
+  ASSERT_TRUE(ok(run("DROP TRIGGER IF EXISTS t_no_delete")));
+  EXPECT_TRUE(ok(run("DELETE FROM t")));
+  EXPECT_EQ(count(*db), 0);
+}
+
 TEST_F(DatabaseTest, ReadersSeeASnapshotWhileWritesGoOn) {
   auto db = open();
   ASSERT_TRUE(ok(db->migrate("m", kOne)));

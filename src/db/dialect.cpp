@@ -66,6 +66,7 @@ class Translator {
     number_parameters();
     for (const Token& token : in_) has_left_join_ |= is(token, "LEFT");
     if (at(0, "CREATE") && (at(1, "TRIGGER") || at(2, "TRIGGER"))) return trigger();
+    if (at(0, "DROP") && at(1, "TRIGGER")) return drop_trigger();
     defines_table_ = (at(0, "CREATE") && at(1, "TABLE")) || (at(0, "ALTER") && at(1, "TABLE"));
     defines_index_ = at(0, "CREATE") && (at(1, "INDEX") || at(2, "INDEX"));
     out_.defines = defines_table_ || defines_index_ || at(0, "DROP") || at(0, "CREATE");
@@ -445,6 +446,22 @@ class Translator {
     out_.sql =
         fmt::format("CREATE TRIGGER {} {} ON {} FOR EACH ROW EXECUTE FUNCTION slipway_refuse({})",
                     name, when, table, in_[body + 6].text);
+    out_.defines = true;
+    return std::move(out_);
+  }
+
+  // DROP TRIGGER [IF EXISTS] name: PostgreSQL wants to know its table.
+  Result<Translation> drop_trigger() {
+    const bool if_exists = at(2, "IF");
+    const std::size_t k = if_exists ? 4 : 2;
+    if (k >= in_.size() || in_[k].kind != Token::Kind::word)
+      return unimplemented("DROP TRIGGER takes a name");
+    out_.sql = fmt::format(
+        "DO $do$ DECLARE owner regclass; BEGIN SELECT tgrelid INTO {0} owner FROM pg_trigger WHERE "
+        "tgname = '{1}' AND NOT tgisinternal AND tgrelid IN (SELECT oid FROM pg_class WHERE "
+        "relnamespace = to_regnamespace(quote_ident(current_schema()))); IF owner IS NOT NULL THEN "
+        "EXECUTE format('DROP TRIGGER %I ON %s', '{1}', owner); END IF; END $do$",
+        if_exists ? "" : "STRICT", in_[k].lower);
     out_.defines = true;
     return std::move(out_);
   }
