@@ -64,7 +64,8 @@ void parallel_for(std::size_t count, std::size_t grain,
 
 struct WorkerPool::Impl {
   std::mutex mutex;
-  std::condition_variable changed;
+  std::condition_variable queued;  // a job, or the end: one thread is woken for a job
+  std::condition_variable idle;    // for drain(): nothing queued, nobody busy
   std::deque<std::function<void()>> queue;
   int busy = 0;
   bool stopping = false;
@@ -73,7 +74,7 @@ struct WorkerPool::Impl {
   void work() {
     std::unique_lock lock(mutex);
     while (true) {
-      changed.wait(lock, [&] { return stopping || !queue.empty(); });
+      queued.wait(lock, [&] { return stopping || !queue.empty(); });
       if (queue.empty()) return;
       auto job = std::move(queue.front());
       queue.pop_front();
@@ -83,7 +84,7 @@ struct WorkerPool::Impl {
       job = nullptr;  // what it captured goes before the pool counts as idle
       lock.lock();
       --busy;
-      changed.notify_all();
+      if (busy == 0 && queue.empty()) idle.notify_all();
     }
   }
 };
@@ -98,7 +99,7 @@ WorkerPool::~WorkerPool() {
     const std::scoped_lock lock(impl_->mutex);
     impl_->stopping = true;
   }
-  impl_->changed.notify_all();
+  impl_->queued.notify_all();
   impl_->threads.clear();  // joins
 }
 
@@ -107,12 +108,12 @@ void WorkerPool::post(std::function<void()> job) {
     const std::scoped_lock lock(impl_->mutex);
     impl_->queue.push_back(std::move(job));
   }
-  impl_->changed.notify_one();
+  impl_->queued.notify_one();
 }
 
 void WorkerPool::drain() {
   std::unique_lock lock(impl_->mutex);
-  impl_->changed.wait(lock, [&] { return impl_->queue.empty() && impl_->busy == 0; });
+  impl_->idle.wait(lock, [&] { return impl_->queue.empty() && impl_->busy == 0; });
 }
 
 }  // namespace slipway
