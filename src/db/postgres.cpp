@@ -31,7 +31,7 @@ char kind_of(const Value& value) {
 }
 
 ListKind list_of(const Value& value) {
-  return value.kind == Value::Kind::text ? list_kind(value.text) : ListKind::texts;
+  return value.kind == Value::Kind::text ? list_kind(value.text) : ListKind::empty;
 }
 
 bool is_good(const PGresult* result) {
