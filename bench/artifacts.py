@@ -8,7 +8,8 @@
   up, down   one file over one connection, from and to memory; the bytes differ in every round, so that nothing is
              known already, and what comes down is compared with what went up
   floor      one process: SHA-256 of the same bytes and a durable write of them (up); a read and SHA-256 (down)
-  4 kB       PUT and GET on one keep-alive connection by a raw socket
+  4 kB       PUT and GET on one keep-alive connection by a raw socket. slipway answers a PUT when file, folder and
+             metadata are durable, which is three waits for the disk; mlflow server makes no file durable
 
 The bar: up and down within 1.5 times of the floor. Medians; the client and the floor are Python with OpenSSL, whose
 SHA-256 is the server's. The server's memory is its peak over the whole run (VmHWM), less than a few MiB above idle
