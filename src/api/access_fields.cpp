@@ -54,7 +54,9 @@ class Finder {
       case JsonCursor::Kind::array:
         json_.begin_array();
         while (json_.next_item()) {
+          const bool within = json_.kind() == JsonCursor::Kind::object;
           if (auto read = value(here, below); !read) return read;
+          if (once_ && within && !values_.empty()) return {};  // found, and not read to its end
         }
         break;
       case JsonCursor::Kind::string: {
