@@ -178,6 +178,45 @@ def test_a_database_that_goes_away_under_load_loses_nothing_acknowledged(home, p
     assert slipway(folder, "audit", "verify").returncode == 0
 
 
+def test_a_killed_server_keeps_what_it_acknowledged_and_one_server_has_the_database(home, tmp_path):
+    folder, url, _ = home
+    server = SlipwayServer(folder, args=("--database", url))
+    server.start()
+    try:
+        run = mlflow.MlflowClient(server.url).create_run("0").info.run_id
+        second = slipway(tmp_path / "second", "up", "--port", "0", "--database", url)
+        assert second.returncode == 4 and "another slipway server" in second.stderr
+        acknowledged = set()
+
+        def load(worker):
+            session = requests.Session()
+            for step in range(100_000):
+                body = {"run_id": run, "key": f"w{worker}", "value": step, "timestamp": 1, "step": step}
+                try:
+                    answer = session.post(server.url + "/api/2.0/mlflow/runs/log-metric", json=body, timeout=30)
+                except requests.RequestException:
+                    return
+                if answer.status_code == 200:
+                    acknowledged.add((f"w{worker}", step))
+
+        workers = [threading.Thread(target=load, args=(w,)) for w in range(4)]
+        for worker in workers:
+            worker.start()
+        time.sleep(1)
+        server.process.kill()
+        server.process.wait()
+        for worker in workers:
+            worker.join()
+    finally:
+        server.kill()
+    assert len(acknowledged) > 50
+    with SlipwayServer(folder) as again:
+        client = mlflow.MlflowClient(again.url)
+        kept = [(f"w{w}", point.step) for w in range(4) for point in client.get_metric_history(run, f"w{w}")]
+        assert len(kept) == len(set(kept)) and acknowledged <= set(kept)
+    assert slipway(folder, "audit", "verify").returncode == 0
+
+
 class Cutter:
     """Stands between slipway and its database. When armed, it loses the answer to the COMMIT of the next transaction in
     which MARK was written ("after"), or the COMMIT itself ("before"), together with the connection."""
