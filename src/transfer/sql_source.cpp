@@ -15,7 +15,29 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kRunsPerPage = 200;
 
-std::string json_texts(std::span<const std::string> texts) { return Json(texts).dump(); }
+constexpr std::size_t kMostInList = 200;
+
+// Runs a statement that has one "{in}" for each of the texts, many at a time: a plain list, for
+// MLflow's database has none of our functions.
+template <class Take>
+Result<void> each_of(db::Connection& c, std::string_view sql, std::span<const std::string> texts,
+                     Take&& take) {
+  while (!texts.empty()) {
+    const auto some = texts.first(std::min(texts.size(), kMostInList));
+    texts = texts.subspan(some.size());
+    std::string list = "(?";
+    for (std::size_t i = 1; i < some.size(); ++i) list += ",?";
+    std::string statement(sql);
+    statement.replace(statement.find("{in}"), 4, list + ")");
+    std::vector<db::Value> values;
+    for (const std::string& text : some) values.push_back(db::bind(text));
+    auto rows = c.query_values(statement, values);
+    if (!rows) return rows.error();
+    while (rows->next()) take(*rows);
+    if (auto status = rows->status(); !status) return status;
+  }
+  return {};
+}
 
 std::string percent_decoded(std::string_view text) {
   std::string out;
@@ -96,16 +118,15 @@ class SqlSource final : public MlflowSource {
 
   Result<std::optional<Counts>> totals(
       const Context&, std::span<const tracking::ExperimentId> experiments) override {
-    Json ids = Json::array();
-    for (const auto& id : experiments) ids.push_back(id.value);
-    const std::string list = ids.dump();
+    std::string list;  // numbers only
+    for (const auto& id : experiments) list += (list.empty() ? "" : ",") + id.text();
     return db_->read([&](db::Connection& c) -> Result<std::optional<Counts>> {
-      constexpr std::string_view kOfRuns =
-          " x JOIN runs r ON r.run_uuid = x.run_uuid WHERE r.experiment_id IN (SELECT value FROM "
-          "json_each(?))";
       Counts counts;
-      const auto count = [&](const char* kind, const std::string& sql) -> Result<void> {
-        auto rows = c.query(sql, list);
+      const auto count = [&](const char* kind, const std::string& from) -> Result<void> {
+        counts[kind] = 0;
+        if (list.empty()) return {};
+        auto rows = c.query(
+            fmt::format("SELECT count(*) FROM {} WHERE r.experiment_id IN ({})", from, list));
         if (!rows) return rows.error();
         if (rows->next()) counts[kind] = rows->integer(0);
         return rows->status();
@@ -114,12 +135,10 @@ class SqlSource final : public MlflowSource {
                                         {kTags, "tags"},
                                         {kMetrics, "latest_metrics"},
                                         {kPoints, "metrics"}}) {
-        auto done = count(kind, fmt::format("SELECT count(*) FROM {}{}", table, kOfRuns));
+        auto done = count(kind, fmt::format("{} x JOIN runs r ON r.run_uuid = x.run_uuid", table));
         if (!done) return done.error();
       }
-      auto done = count(kRuns,
-                        "SELECT count(*) FROM runs WHERE experiment_id IN (SELECT value FROM "
-                        "json_each(?))");
+      auto done = count(kRuns, "runs r");
       if (!done) return done.error();
       return std::optional(std::move(counts));
     });
@@ -332,27 +351,24 @@ class SqlSource final : public MlflowSource {
     if (ids.empty()) return {};
     std::map<std::string, tracking::Run*, std::less<>> by_id;
     for (SourceRun& one : runs) by_id[one.run.id.value] = &one.run;
-    const std::string list = json_texts(ids);
     const auto each = [&](std::string_view sql, auto&& take) -> Result<void> {
-      auto rows = c.query(sql, list);
-      if (!rows) return rows.error();
-      while (rows->next()) take(*by_id.find(rows->view(0))->second, *rows);
-      return rows->status();
+      return each_of(c, sql, ids, [&](const db::Rows& row) {
+        if (const auto run = by_id.find(row.view(0)); run != by_id.end()) take(*run->second, row);
+      });
     };
     auto read = each(
-        "SELECT run_uuid, key, value FROM params WHERE run_uuid IN (SELECT value FROM "
-        "json_each(?)) ORDER BY run_uuid, key",
+        "SELECT run_uuid, key, value FROM params WHERE run_uuid IN {in} ORDER BY run_uuid, key",
         [](tracking::Run& run, const db::Rows& row) {
           run.params.push_back({row.text(1), row.text(2)});
         });
     if (!read) return read;
-    read = each(
-        "SELECT run_uuid, key, value FROM tags WHERE run_uuid IN (SELECT value FROM json_each(?))",
-        [](tracking::Run& run, const db::Rows& row) { run.tags[row.text(1)] = row.text(2); });
+    read =
+        each("SELECT run_uuid, key, value FROM tags WHERE run_uuid IN {in}",
+             [](tracking::Run& run, const db::Rows& row) { run.tags[row.text(1)] = row.text(2); });
     if (!read) return read;
     read = each(
         "SELECT run_uuid, key, value, CASE WHEN is_nan THEN 1 ELSE 0 END, timestamp, step FROM "
-        "latest_metrics WHERE run_uuid IN (SELECT value FROM json_each(?)) ORDER BY run_uuid, key",
+        "latest_metrics WHERE run_uuid IN {in} ORDER BY run_uuid, key",
         [](tracking::Run& run, const db::Rows& row) {
           run.metrics.push_back({.key = row.text(1),
                                  .value = value_of(row.real(2), row.integer(3) != 0),
@@ -365,7 +381,7 @@ class SqlSource final : public MlflowSource {
         "SELECT i.destination_id, i.input_uuid, d.name, d.digest, d.dataset_source_type, "
         "d.dataset_source, d.dataset_schema, d.dataset_profile FROM inputs i JOIN datasets d ON "
         "d.dataset_uuid = i.source_id WHERE i.source_type = 'DATASET' AND i.destination_type = "
-        "'RUN' AND i.destination_id IN (SELECT value FROM json_each(?))",
+        "'RUN' AND i.destination_id IN {in}",
         [&](tracking::Run& run, const db::Rows& row) {
           inputs[row.text(1)] = {&run, run.datasets.size()};
           run.datasets.push_back({.name = row.text(2),
@@ -378,21 +394,17 @@ class SqlSource final : public MlflowSource {
     if (!read) return read;
     std::vector<std::string> input_ids;
     for (const auto& [id, place] : inputs) input_ids.push_back(id);
-    auto tags = c.query(
-        "SELECT input_uuid, name, value FROM input_tags WHERE input_uuid IN (SELECT value FROM "
-        "json_each(?))",
-        json_texts(input_ids));
-    if (!tags) return tags.error();
-    while (tags->next()) {
-      const auto& [run, at] = inputs.find(tags->view(0))->second;
-      run->datasets[at].tags[tags->text(1)] = tags->text(2);
-    }
-    if (auto status = tags->status(); !status) return status;
+    read = each_of(c, "SELECT input_uuid, name, value FROM input_tags WHERE input_uuid IN {in}",
+                   input_ids, [&](const db::Rows& row) {
+                     const auto& [run, at] = inputs.find(row.view(0))->second;
+                     run->datasets[at].tags[row.text(1)] = row.text(2);
+                   });
+    if (!read) return read;
     if (!has_input_steps_) return {};
     return each(
         "SELECT source_id, destination_id, destination_type, step FROM inputs WHERE "
-        "destination_type IN ('MODEL_INPUT', 'MODEL_OUTPUT') AND source_id IN (SELECT value FROM "
-        "json_each(?)) ORDER BY destination_id",
+        "destination_type IN ('MODEL_INPUT', 'MODEL_OUTPUT') AND source_id IN {in} ORDER BY "
+        "destination_id",
         [](tracking::Run& run, const db::Rows& row) {
           auto& links = row.view(2) == "MODEL_INPUT" ? run.model_inputs : run.model_outputs;
           links.push_back({row.text(1), row.integer(3)});
