@@ -227,14 +227,23 @@ class Cutter:
         self.target = port
         self.armed = None
         self.cuts = 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.port = 0
+        self.open()
 
-    def _accept(self):
+    def open(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def close(self):
+        """No connection is made any more; those that there are go on."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def _accept(self, listener):
         while True:
             try:
-                client, _ = self.listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
@@ -304,7 +313,17 @@ def test_a_commit_whose_answer_is_lost_is_looked_up(home, postgres):
                 assert answer.status_code == 503 and "nothing of this write was kept" in answer.text, answer.text
         assert [point.step for point in client.get_metric_history(run, Cutter.MARK)] == [1, 3, 5]
         assert cutter.cuts == 6
-    cutter.listener.close()
+        # Nobody can be asked what became of it: then it says so.
+        cutter.armed = "after"
+        cutter.close()
+        answer = log(7)
+        assert answer.status_code == 503 and "is not known" in answer.text, answer.text
+        cutter.open()
+        deadline = time.monotonic() + 5
+        while log(8).status_code != 200:
+            assert time.monotonic() < deadline
+        assert [point.step for point in client.get_metric_history(run, Cutter.MARK)] == [1, 3, 5, 7, 8]
+    cutter.close()
 
 
 def test_backup_and_restore(home, tmp_path):
