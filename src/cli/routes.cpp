@@ -46,6 +46,11 @@ Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
       out.gauge(sample.name, sample.help, sample.labels, sample.value);
   });
   metrics_.add([&home](api::MetricWriter& out) {
+    out.gauge("slipway_db_writes_refused",
+              "1 when the disk failed an fsync: no write is taken until a restart.", {},
+              home.db().health() ? 0 : 1);
+  });
+  metrics_.add([&home](api::MetricWriter& out) {
     auto backlogs = home.webhooks().backlogs();
     if (!backlogs)
       return log::error("webhook metrics cannot be read", {{"error", backlogs.error().message}});

@@ -75,6 +75,7 @@ def test_a_full_disk_refuses_writes_serves_reads_and_heals_by_itself(small_disk)
             assert log_metric(server, run, 10_000).status_code in (200, 507)
             assert get_run(server, run).status_code == 200
         assert requests.get(server.url + "/health", timeout=5).status_code == 200
+        assert "\nslipway_db_writes_refused 0\n" in requests.get(server.url + "/metrics", timeout=5).text
         ballast.unlink()
         assert log_metric(server, run, 5_000).status_code == 200
         history = requests.get(server.url + "/api/2.0/mlflow/metrics/get-history",
