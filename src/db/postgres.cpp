@@ -111,13 +111,16 @@ Result<void> PostgresSession::connect() {
                     "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
                     url_.without_password, found));
   }
+  // A server that notices a client's end in the middle of a statement frees its locks at once.
+  const char* notice =
+      PQserverVersion(connection) >= 140'000 ? "SET client_connection_check_interval = 5000; " : "";
   // A process that hangs in the middle of a write must not keep the others out for ever.
   const auto set = simple(fmt::format(
-      "SET standard_conforming_strings = on; SET jit = off; SET client_min_messages = warning; "
+      "{}SET standard_conforming_strings = on; SET jit = off; SET client_min_messages = warning; "
       "SET statement_timeout = {}; SET lock_timeout = {}; "
       "SET idle_in_transaction_session_timeout = {}; SET synchronous_commit = {}",
-      options_.statement_timeout.count(), options_.lock_wait.count(), read_only_ ? 600'000 : 60'000,
-      options_.durable ? "on" : "off"));
+      notice, options_.statement_timeout.count(), options_.lock_wait.count(),
+      read_only_ ? 600'000 : 60'000, options_.durable ? "on" : "off"));
   if (!set) return set.error();
   // Several homes may live in one database, each in a schema of its own.
   const auto schema = ask("SELECT coalesce(current_schema(), '')");
@@ -228,10 +231,12 @@ Result<void> PostgresSession::end_read() {
   return command("COMMIT");
 }
 
-// The lock is taken before the first statement that looks at anything, so each write sees all that
-// came before it, as under SQLite's one lock.
+// The lock is taken before the first statement that looks at anything, and each statement looks
+// anew, so a write sees all that came before it, as under SQLite's one lock.
 Result<void> PostgresSession::begin_write() {
-  auto begun = begin(fmt::format("BEGIN READ WRITE; SELECT pg_advisory_xact_lock({})", lock_key_));
+  auto begun = begin(fmt::format(
+      "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({})",
+      lock_key_));
   if (begun || begun.error().code != Code::unavailable || lost()) return begun;
   return unavailable("another process has kept the database locked for too long (" +
                      begun.error().message + "): try again");
