@@ -84,8 +84,12 @@ Result<Json> Imports::work(const Context& ctx, const jobs::Job& job) {
     progress_.with([&](auto& all) { all[job.id] = at; });
   });
   progress_.with([&](auto& all) { all.erase(job.id); });
-  if (!report) return report.error();
-  return report->to_json();
+  if (report) return report->to_json();
+  const Code code = report.error().code;
+  const bool may_heal = code == Code::unavailable || code == Code::deadline_exceeded ||
+                        code == Code::cancelled || code == Code::storage_full;
+  // What cannot be read now is not there in ten seconds either: the job ends.
+  return may_heal ? report.error() : failed_precondition(report.error().message);
 }
 
 void Imports::add_routes(server::Router& router) {

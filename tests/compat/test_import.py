@@ -52,11 +52,11 @@ def write(root: str, files: dict[str, bytes]) -> None:
 class Filled:
     """An MLflow store with one of everything that is hard."""
 
-    def __init__(self, folder: pathlib.Path):
-        self.db = folder / "mlflow.db"
-        self.uri = f"sqlite:///{self.db}"
-        self.store = SqlAlchemyStore(self.uri, str(folder / "artifacts"))
-        self.registry = RegistryStore(self.uri)
+    def __init__(self, folder: pathlib.Path, uri: str | None = None):
+        self.uri = uri or f"sqlite:///{folder}/mlflow.db"
+        theirs = self.uri.replace("postgresql:", "postgresql+psycopg2:")  # SQLAlchemy names the driver
+        self.store = SqlAlchemyStore(theirs, str(folder / "artifacts"))
+        self.registry = RegistryStore(theirs)
         store = self.store
         self.flights = store.create_experiment(
             "flüge ✈ 航班", tags=[ExperimentTag("team", "späť"), ExperimentTag("note", "a\nb'\"\\")]
@@ -127,7 +127,7 @@ class Filled:
         registry.create_registered_model("late", [RegisteredModelTag("owner", "späť")], "predicts delay")
         source = store.get_run(self.parent).info.artifact_uri + "/model"
         registry.create_model_version("late", source, self.parent, [ModelVersionTag("gate", "passed")], description="one")
-        mlflow.set_tracking_uri(self.uri)  # the registry asks there for the model's files
+        mlflow.set_tracking_uri(theirs)  # the registry asks there for the model's files
         registry.create_model_version("late", f"models:/{self.model.model_id}", self.parent)
         mlflow.set_tracking_uri(None)
         registry.create_model_version("late", "s3://elsewhere/model", None)
@@ -290,6 +290,22 @@ def test_the_same_goes_into_postgresql_and_out_again(filled, tmp_path):
                 "gone": 1,
             }
             assert json.loads(gone.stdout)["blobs"]["garbage"]["bytes"] == len(b"gone but restorable")
+
+
+def test_a_postgresql_database_is_read_like_a_file(tmp_path):
+    (tmp_path / "mlflow").mkdir()
+    with PostgresServer() as postgres:
+        subprocess.run(
+            [postgres.programs / "createdb", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", postgres.USER, "theirs"],
+            check=True,
+        )
+        source = Filled(tmp_path / "mlflow", postgres.url("theirs"))
+        code, report = import_into(tmp_path / "home", source.uri)
+        assert code == 0, report
+        with SlipwayServer(tmp_path / "home") as server:
+            compare(source, server, tmp_path)
+        source.store.engine.dispose()
+        source.registry.engine.dispose()
 
 
 def test_importing_again_changes_nothing_and_takes_up_what_is_new(filled, tmp_path):
