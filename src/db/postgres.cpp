@@ -39,10 +39,10 @@ bool is_good(const PGresult* result) {
   return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY;
 }
 
-// The end of libpq's message, which may name host and user, but never holds a password.
+// libpq's message, which may name host and user, but never holds a password.
 std::string one_line(std::string message) {
   while (!message.empty() && message.back() == '\n') message.pop_back();
-  std::ranges::replace(message, '\n', ' ');
+  std::ranges::replace_if(message, [](char c) { return c == '\n' || c == '\t'; }, ' ');
   return message;
 }
 
