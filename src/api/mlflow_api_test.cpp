@@ -63,7 +63,29 @@ class MlflowApiTest : public testing::Test {
           [answered](Response response) { answered->set_value(std::move(response)); });
       return answered->get_future().get();
     }
-    return match.route->handler(ctx_, request);
+    if (match.route->upload_handler) return upload(*match.route, request);
+    return whole(match.route->handler(ctx_, request));
+  }
+  // As the server does it: the body in pieces, to a handler that saw the header only.
+  Response upload(const server::Router::Route& route, Request request) {
+    const std::string body = std::exchange(request.body, {});
+    auto begun = route.upload_handler(ctx_, request);
+    if (auto* answer = std::get_if<Response>(&begun); answer != nullptr) return *answer;
+    const auto& upload = std::get<std::unique_ptr<server::Upload>>(begun);
+    for (const std::string& piece :
+         {body.substr(0, body.size() / 2), body.substr(body.size() / 2)}) {
+      if (auto answer = upload->write(piece)) return *std::move(answer);
+    }
+    return upload->finish();
+  }
+  static Response whole(Response response) {
+    if (response.stream == nullptr) return response;
+    std::string bytes(response.stream->size(), '\0');
+    const auto got = response.stream->read(bytes);
+    EXPECT_TRUE(ok(got));
+    response.body = bytes.substr(0, got.value_or(0));
+    response.stream.reset();
+    return response;
   }
   // The answer's JSON, which must be 200.
   Json good(const std::string& method, const std::string& path, const Json& body,
@@ -230,9 +252,9 @@ TEST_F(MlflowApiTest, SamplesLongHistories) {
 
 TEST_F(MlflowApiTest, RegistersVersionsAndMovesAliases) {
   good("POST", "registered-models/create", {{"name", "flights"}});
-  const auto version =
-      good("POST", "model-versions/create", {{"name", "flights"}, {"source", "runs:/r/model"}, {"run_id", "r"}})
-          .at("model_version");
+  const auto version = good("POST", "model-versions/create",
+                            {{"name", "flights"}, {"source", "runs:/r/model"}, {"run_id", "r"}})
+                           .at("model_version");
   EXPECT_EQ(version.at("version"), "1");
   EXPECT_EQ(version.at("status"), "READY");
   good("POST", "registered-models/alias",
@@ -245,7 +267,7 @@ TEST_F(MlflowApiTest, RegistersVersionsAndMovesAliases) {
   EXPECT_EQ(model.at("latest_versions").size(), 1U);
   EXPECT_EQ(get("model-versions/get-download-uri", {{"name", "flights"}, {"version", "1"}})
                 .at("artifact_uri"),
-            "s");
+            "runs:/r/model");
   good("DELETE", "registered-models/alias", {{"name", "flights"}, {"alias", "champion"}});
   good("PATCH", "model-versions/update",
        {{"name", "flights"}, {"version", "1"}, {"description", "d"}});
@@ -275,7 +297,8 @@ TEST_F(MlflowApiTest, StoresArtifactsAndGivesThemBackByteForByte) {
     }
     EXPECT_EQ(send("GET", "/api/2.0/mlflow-artifacts/artifacts", "", {{"path", bad}}).status, 400);
   }
-  EXPECT_EQ(send("POST", "/api/2.0/mlflow-artifacts/mpu/create/x", "{}").status, 501);
+  // Uploads in parts are not routes without their store.
+  EXPECT_EQ(send("POST", "/api/2.0/mlflow-artifacts/mpu/create/x", "{}").status, 404);
 }
 
 }  // namespace
