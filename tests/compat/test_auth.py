@@ -479,6 +479,25 @@ def test_it_does_not_start_where_it_would_be_open(tmp_path, arguments, said):
     assert not (tmp_path / "home").exists()
 
 
+def test_it_starts_elsewhere_when_everybody_is_asked(tmp_path):
+    arguments = ("--auth", "--address", "0.0.0.0", "--insecure-http", "--open-metrics")
+    with SlipwayServer(tmp_path / "home", args=arguments) as elsewhere:
+        assert ask(elsewhere, "GET", "/metrics")[0] == 200
+        assert ask(elsewhere, "GET", "/api/v1/deployments")[0] == 401
+
+
+def test_a_second_start_makes_no_second_admin(tmp_path):
+    for count in (1, 1):
+        with SlipwayServer(tmp_path / "home", args=("--auth",)) as again:
+            assert again.log().count("The first user is 'admin'") == count
+    users = json.loads(slipway(tmp_path / "home", "users", "ls", "--json"))
+    assert [(u["name"], u["admin"]) for u in users if u["admin"]] == [("admin", True)]
+    # Open on loopback it warns that there are users whom nobody asks.
+    with SlipwayServer(tmp_path / "home") as open_again:
+        assert "--auth" in open_again.log()
+        assert ask(open_again, "GET", "/api/v1/deployments")[0] == 200
+
+
 def test_a_pipelines_commands_get_a_token_of_their_own(server, tmp_path):
     script = tmp_path / "step.py"
     script.write_text(
