@@ -1,10 +1,29 @@
 #include <algorithm>
 
+#include "db/postgres_url.h"
 #include "transfer/mlflow_import.h"
 
 namespace slipway::transfer {
 
+// The source is noted in the database, the audit log and jobs: it must not hold a password.
 Result<void> ImportOptions::validate() const {
+  if (db::is_postgres_url(source)) {
+    const auto url = db::parse_postgres_url(source);
+    if (!url) return url.error();
+    if (!url->password.empty()) {
+      return invalid_argument(
+          "the URL of the database holds a password: leave it out and set PGPASSWORD, or name a "
+          "file with ?passfile=");
+    }
+  }
+  const std::size_t scheme_end = source.find("://");
+  if (source.starts_with("http") && scheme_end != std::string::npos &&
+      source.substr(scheme_end + 3, source.find('/', scheme_end + 3) - scheme_end - 3).find('@') !=
+          std::string::npos) {
+    return invalid_argument(
+        "the URL holds a user name or password: give them in MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD");
+  }
   for (const std::string_view scheme :
        {"http://", "https://", "sqlite:///", "postgresql://", "postgres://"}) {
     if (source.starts_with(scheme) && source.size() > scheme.size()) return {};

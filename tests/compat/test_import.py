@@ -419,8 +419,13 @@ def test_a_server_does_it_when_it_is_asked_to(filled, tmp_path):
         assert (missing.returncode, "nowhere" in missing.stderr) == (4, True), missing.stderr
         wrong = slipway("import", "mlflow", "ftp://x", "--server", server.url)
         assert wrong.returncode == 2
-        jobs = requests.post(server.url + "/api/v1/imports", json={"source": "http://x", "sauce": 1}, timeout=10)
-        assert (jobs.status_code, "sauce" in jobs.text) == (400, True)
+        for body, words in (
+            ({"source": "http://x", "sauce": 1}, "sauce"),
+            ({"source": "postgresql://jane:secret@127.0.0.1/x"}, "PGPASSWORD"),
+            ({"source": "https://jane:secret@127.0.0.1/x"}, "MLFLOW_TRACKING_PASSWORD"),
+        ):
+            answer = requests.post(server.url + "/api/v1/imports", json=body, timeout=10)
+            assert (answer.status_code, words in answer.text, "secret" in answer.text) == (400, True, False)
 
 
 def test_a_job_on_the_server_can_be_cancelled(filled, tmp_path):
