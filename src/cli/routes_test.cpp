@@ -217,13 +217,18 @@ std::string label(const Router::Route& route) { return route.method + " " + rout
 
 // What may be asked without saying who one is; whoever adds a line here has to say why.
 constexpr std::string_view kOpen[] = {
-    "GET /health",          // for load balancers
-    "GET /v2/health/live",  // the Open Inference Protocol's, likewise
+    // For load balancers.
+    "GET /health",
+    "GET /v2/health/live",
     "GET /v2/health/ready",
-    "GET /v2",                                                 // names the server and its version
-    "GET /version",                                            // MLflow's clients ask it first
-    "GET /api/2.0/mlflow-artifacts/signed/{path*}",            // the link is the permission
-    "PUT /api/2.0/mlflow-artifacts/mpu-part/{upload}/{part}",  // likewise
+    // The server's name and version, which clients ask before they say who they are.
+    "GET /v2",
+    "GET /version",
+    "GET /api/3.0/mlflow/server-info",
+    "GET /ajax-api/3.0/mlflow/server-info",
+    // The link is the permission.
+    "GET /api/2.0/mlflow-artifacts/signed/{path*}",
+    "PUT /api/2.0/mlflow-artifacts/mpu-part/{upload}/{part}",
 };
 
 TEST_F(RoutesTest, OnlyListedRoutesAreOpen) {
