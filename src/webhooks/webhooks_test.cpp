@@ -157,7 +157,9 @@ TEST_F(WebhooksTest, AWebhookIsMadeFoundChangedAndRemoved) {
   ASSERT_TRUE(ok(webhooks_->remove(ctx_, made.id)));
   EXPECT_EQ(code_of(webhooks_->get(made.id)), "not_found");
   std::vector<std::string> actions;
-  for (const auto& entry : *audit_->list({.action_prefix = "webhook."})) {
+  const auto entries = audit_->list({.action_prefix = "webhook."});
+  ASSERT_TRUE(ok(entries));
+  for (const auto& entry : *entries) {
     actions.push_back(entry.event.action);
     EXPECT_THAT(entry.event.details.dump(), Not(HasSubstr("localhost")));
   }
