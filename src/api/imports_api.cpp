@@ -15,7 +15,7 @@ Result<transfer::ImportOptions> read_options(const Json& body) {
   for (const auto& [key, value] : body.items()) {
     if (key == "source" && value.is_string()) {
       options.source = value.get<std::string>();
-    } else if (key == "artifacts" && value.is_string()) {
+    } else if (key == "artifact_root" && value.is_string()) {
       options.artifacts = value.get<std::string>();
     } else if (key == "with_artifacts" && value.is_boolean()) {
       options.with_artifacts = value.get<bool>();
@@ -28,10 +28,11 @@ Result<transfer::ImportOptions> read_options(const Json& body) {
                std::ranges::all_of(value, [](const Json& name) { return name.is_string(); })) {
       options.experiments = value.get<std::vector<std::string>>();
     } else if (key != "actor") {
-      return invalid_argument("'" + key +
-                              "' is not known here, or has a wrong value: wanted source, "
-                              "artifacts (texts), experiments (names), with_artifacts, again (true "
-                              "or false), threads (1 to 32)");
+      return invalid_argument(
+          "'" + key +
+          "' is not known here, or has a wrong value: wanted source, "
+          "artifact_root (texts), experiments (names), with_artifacts, again (true "
+          "or false), threads (1 to 32)");
     }
   }
   if (auto valid = options.validate(); !valid) return valid.error();

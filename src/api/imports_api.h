@@ -1,5 +1,5 @@
 // Imports that the server runs itself, as jobs; the command is `slipway import mlflow --server`.
-//   POST /api/v1/imports        {"source", "experiments"?, "artifacts"?, "with_artifacts"?,
+//   POST /api/v1/imports        {"source", "experiments"?, "artifact_root"?, "with_artifacts"?,
 //   "again"?,
 //                               "threads"?}: 202 {"job"}
 //   GET  /api/v1/imports/{job}  {"state", "progress", "report"?, "error"}

@@ -66,7 +66,7 @@ void add_moving(CLI::App& app, Globals& globals) {
   mlflow->add_option("--experiment", options->experiments,
                      "Only this experiment, and the model versions that come from its runs; may be "
                      "given several times");
-  mlflow->add_option("--artifacts", options->artifacts,
+  mlflow->add_option("--artifact-root", options->artifacts,
                      "For a database: the folder that mlflow-artifacts:/ stands for (what the "
                      "server was given as --artifacts-destination)");
   mlflow->add_flag("!--no-artifacts", options->with_artifacts, "Leave artifacts where they are");

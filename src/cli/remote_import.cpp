@@ -7,7 +7,7 @@
 namespace slipway::cli {
 namespace {
 
-constexpr std::chrono::milliseconds kPollEvery{300};
+constexpr std::chrono::milliseconds kAskEvery{300};
 
 Code code_of(int status) {
   switch (status) {
@@ -41,7 +41,7 @@ class RemoteImport {
                  {"with_artifacts", options.with_artifacts},
                  {"again", options.again},
                  {"threads", options.threads}};
-    if (!options.artifacts.empty()) body["artifacts"] = options.artifacts.string();
+    if (!options.artifacts.empty()) body["artifact_root"] = options.artifacts.string();
     auto begun = ask("POST", "/api/v1/imports", body.dump());
     if (!begun) return begun.error();
     const std::string job = begun->value("job", "");
@@ -63,7 +63,7 @@ class RemoteImport {
         auto told = ask("POST", "/api/v1/jobs/" + job + "/cancel", "{}");
         if (!told) return told.error();
       }
-      std::this_thread::sleep_for(kPollEvery);
+      std::this_thread::sleep_for(kAskEvery);
     }
   }
 

@@ -483,10 +483,10 @@ class SqlSource final : public MlflowSource {
     constexpr std::string_view kFile = "file:";
     if (uri.starts_with(kProxy)) {
       if (artifacts_.empty()) {
-        return unimplemented(
-            fmt::format("'{}' is in the artifact folder of the server: name it with --artifacts "
-                        "(what `mlflow server` was given as --artifacts-destination)",
-                        uri));
+        return unimplemented(fmt::format(
+            "'{}' is in the artifact folder of the server: name it with --artifact-root "
+            "(what `mlflow server` was given as --artifacts-destination)",
+            uri));
       }
       uri.remove_prefix(kProxy.size());
       if (uri.starts_with("//")) uri.remove_prefix(std::min(uri.size(), uri.find('/', 2)));

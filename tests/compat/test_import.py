@@ -44,7 +44,7 @@ RUNNING, FINISHED, FAILED = "RUNNING", "FINISHED", "FAILED"
 
 def write(root: str, files: dict[str, bytes]) -> None:
     for name, content in files.items():
-        path = pathlib.Path(root.removeprefix("file://")) / name
+        path = pathlib.Path(str(root).removeprefix("file://")) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
@@ -393,6 +393,17 @@ def test_files_that_cannot_be_reached_are_said_and_fail_the_count(filled, tmp_pa
     assert "s3://bucket/x" in report["problems"][0]
     code, report = import_into(tmp_path / "home2", f"sqlite:///{tmp_path}/m.db", "--no-artifacts")
     assert (code, report["problems"]) == (0, [])
+
+
+def test_the_folder_behind_mlflows_proxy_is_named(tmp_path):
+    store = SqlAlchemyStore(f"sqlite:///{tmp_path}/m.db", "mlflow-artifacts:/")
+    run = store.create_run("0", "jane", 1, [], "proxied").info
+    write(tmp_path / "elsewhere" / run.artifact_uri.removeprefix("mlflow-artifacts:/"), {"a.txt": b"x"})
+    uri = f"sqlite:///{tmp_path}/m.db"
+    code, report = import_into(tmp_path / "home", uri)
+    assert (code, "--artifact-root" in report["problems"][0]) == (7, True)
+    code, report = import_into(tmp_path / "home2", uri, "--artifact-root", str(tmp_path / "elsewhere"))
+    assert (code, counts(report)["artifact files"]) == (0, (1, 1))
 
 
 def test_a_running_server_gives_the_same_as_its_database(filled, tmp_path):
