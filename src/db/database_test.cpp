@@ -119,6 +119,32 @@ TEST_F(DatabaseTest, LeavesNothingOfAFailedMigration) {
   EXPECT_TRUE(ok(db->migrate("m", kMended)));
 }
 
+TEST_F(DatabaseTest, ListsHoldNumbersTextsOrNothing) {
+  auto db = open();
+  ASSERT_TRUE(ok(db->migrate("m", kOne)));
+  ASSERT_TRUE(ok(db->write([](Transaction& tx) {
+    return tx.run("INSERT INTO t(id, name) VALUES(1, 'one'), (2, 'two'), (3, 'three')");
+  })));
+  const auto found = [&](std::string_view condition, const std::optional<std::string>& list) {
+    std::string names;
+    EXPECT_TRUE(ok(db->read([&](Connection& c) -> Result<void> {
+      auto rows = c.query("SELECT name FROM t WHERE " + std::string(condition) +
+                              " (SELECT value FROM json_each(?)) ORDER BY id",
+                          list);
+      if (!rows) return rows.error();
+      while (rows->next()) names += rows->text(0) + " ";
+      return rows->status();
+    })));
+    return names;
+  };
+  EXPECT_EQ(found("id IN", "[1, 3, 7]"), "one three ");
+  EXPECT_EQ(found("id NOT IN", "[1, 3]"), "two ");
+  EXPECT_EQ(found("name IN", "[\"two\", \"it's\"]"), "two ");
+  EXPECT_EQ(found("id IN", "[]"), "");
+  EXPECT_EQ(found("name NOT IN", "[]"), "one two three ");
+  EXPECT_EQ(found("id IN", std::nullopt), "");
+}
+
 TEST_F(DatabaseTest, ATriggerRefusesUntilItIsDropped) {
   auto db = open();
   ASSERT_TRUE(ok(db->migrate("m", kOne)));

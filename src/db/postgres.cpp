@@ -369,7 +369,7 @@ Result<const PostgresSession::Prepared*> PostgresSession::prepare(std::string_vi
     return internal(fmt::format("a statement has {} parameters and got {} values: {}",
                                 translation->parameters, values.size(), sql));
   }
-  const auto parameters = Parameters::of(values, translation->patterns);
+  const auto parameters = Parameters::of(values, translation->patterns, translation->lists);
   if (!parameters) return parameters.error();
   Prepared prepared{.kinds = std::move(kinds),
                     .name = "s" + std::to_string(next_name_++),
@@ -476,7 +476,7 @@ Result<std::unique_ptr<Cursor>> PostgresSession::open_batches(std::string_view s
   for (const Value& value : values) lists.push_back(list_of(value));
   const auto translation = translated(sql, lists);
   if (!translation) return translation.error();
-  const auto parameters = Parameters::of(values, translation->patterns);
+  const auto parameters = Parameters::of(values, translation->patterns, translation->lists);
   if (!parameters) return parameters.error();
   const std::string name = "many" + std::to_string(next_name_++);
   auto declared = binary(fmt::format("DECLARE {} NO SCROLL CURSOR FOR {}", name, translation->sql),

@@ -36,8 +36,9 @@ std::string quote_name(std::string_view name);  // "as it is"
 // Values as PQsendQueryPrepared takes them; owns what it points at.
 class Parameters {
  public:
-  // `patterns` names the values (from 1) that are GLOB's patterns.
-  static Result<Parameters> of(std::span<const Value> values, std::span<const int> patterns);
+  // `patterns` names the values (from 1) that are GLOB's patterns, `lists` those that are JSON.
+  static Result<Parameters> of(std::span<const Value> values, std::span<const int> patterns,
+                               std::span<const int> lists = {});
   int count() const { return static_cast<int>(pointers_.size()); }
   const Oid* types() const { return types_.data(); }
   const char* const* pointers() const { return pointers_.data(); }

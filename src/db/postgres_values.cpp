@@ -141,7 +141,8 @@ class PostgresCursor final : public Cursor {
 
 }  // namespace
 
-Result<Parameters> Parameters::of(std::span<const Value> values, std::span<const int> patterns) {
+Result<Parameters> Parameters::of(std::span<const Value> values, std::span<const int> patterns,
+                                  std::span<const int> lists) {
   Parameters parameters;
   const std::size_t count = values.size();
   parameters.types_.resize(count);
@@ -150,6 +151,9 @@ Result<Parameters> Parameters::of(std::span<const Value> values, std::span<const
   parameters.formats_.assign(count, 1);
   parameters.numbers_ = std::make_unique<std::array<char, 8>[]>(count);
   parameters.texts_.reserve(patterns.size());
+  const auto is_among = [](std::span<const int> numbers, std::size_t i) {
+    return std::ranges::find(numbers, static_cast<int>(i) + 1) != numbers.end();
+  };
   for (std::size_t i = 0; i < count; ++i) {
     const Value& value = values[i];
     const auto put_number = [&](Oid type, std::uint64_t bits) {
@@ -165,7 +169,9 @@ Result<Parameters> Parameters::of(std::span<const Value> values, std::span<const
     };
     switch (value.kind) {
       case Value::Kind::null:
-        break;  // type 0: what the statement makes of it
+        // Type 0: what the statement makes of it. A list that is empty is in no statement.
+        if (is_among(lists, i)) parameters.types_[i] = kText;
+        break;
       case Value::Kind::integer:
         put_number(kInt8, static_cast<std::uint64_t>(value.integer));
         break;
@@ -178,7 +184,7 @@ Result<Parameters> Parameters::of(std::span<const Value> values, std::span<const
         break;
       case Value::Kind::text: {
         std::string_view text = value.text;
-        if (std::ranges::find(patterns, static_cast<int>(i) + 1) != patterns.end()) {
+        if (is_among(patterns, i)) {
           auto like = glob_to_like(text);
           if (!like) return like.error();
           text = parameters.texts_.emplace_back(*std::move(like));
