@@ -266,8 +266,8 @@ Result<std::optional<std::string>> Directory::bootstrap(const Context& ctx,
                                                         const std::string& admin) {
   if (auto fresh = refresh(); !fresh) return fresh.error();
   const auto now = snapshot();
-  const bool has_admin = std::ranges::any_of(
-      now->users, [](const auto& entry) { return entry.second.admin; });
+  const bool has_admin =
+      std::ranges::any_of(now->users, [](const auto& entry) { return entry.second.admin; });
   if (has_admin) return std::optional<std::string>();
   const std::string chance = impl_->ids.next();  // 128 bits
   const std::string password = fmt::format("{}-{}-{}-{}", chance.substr(0, 8), chance.substr(8, 8),

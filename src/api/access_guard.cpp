@@ -78,6 +78,16 @@ struct AccessGuard::Impl {
     return permission_denied(decision.why);
   }
 
+  // The files of a version are its model's readers' to read.
+  Result<bool> reads_by_model(const access::Snapshot& snapshot, const Identity& who,
+                              std::string_view path) const {
+    const auto models = parts.storage.models_with(path);
+    if (!models) return models.error();
+    return std::ranges::any_of(*models, [&](const std::string& model) {
+      return access::decide(snapshot, who, {Kind::model, model}, Level::read).allowed;
+    });
+  }
+
   static Error not_seen(const Identity& who, std::string_view named) {
     return not_found(fmt::format("there is no {} that {} may see", named, who.name));
   }
@@ -171,7 +181,13 @@ struct AccessGuard::Impl {
       if (!resource && resource.error().code == Code::not_found) return not_seen(who, named);
       if (!resource) return resource.error();
       if (!*resource) continue;
-      if (auto fine = allowed(snapshot, who, **resource, level, named); !fine) return fine;
+      auto fine = allowed(snapshot, who, **resource, level, named);
+      if (!fine && subject.about == About::artifact && level == Level::read) {
+        const auto by_model = reads_by_model(snapshot, who, value);
+        if (!by_model) return by_model.error();
+        if (*by_model) continue;
+      }
+      if (!fine) return fine;
     }
     return {};
   }

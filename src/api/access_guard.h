@@ -18,6 +18,7 @@
 #include "access/authenticator.h"
 #include "access/directory.h"
 #include "registry/registry.h"
+#include "registry/storage.h"
 #include "server/guard.h"
 #include "serving/prediction_log.h"
 #include "tracing/tracing.h"
@@ -31,6 +32,7 @@ struct GuardParts {
   const tracking::Ownership& ownership;
   const serving::PredictionLog& predictions;
   const tracing::Traces& traces;
+  const registry::VersionStorage& storage;
 };
 
 struct GuardOptions {

@@ -52,6 +52,7 @@ Gate::Gate(Home& home)
     : home_(home),
       authenticator_(home.access(), home.audit(), home.clock(), home.ids()),
       ownership_(home.db()),
+      storage_(home.db()),
       grants_follow_(home.access()) {}
 
 Result<std::unique_ptr<Gate>> Gate::open(Home& home, const Context& ctx) {
@@ -117,11 +118,11 @@ void Gate::add_metrics(api::Metrics& metrics) {
 }
 
 void Gate::close(server::Router& router, const api::GuardOptions& options) {
-  guard_ =
-      std::make_unique<api::AccessGuard>(router,
-                                         api::GuardParts{home_.access(), authenticator_, ownership_,
-                                                         home_.predictions(), home_.traces()},
-                                         options);
+  guard_ = std::make_unique<api::AccessGuard>(
+      router,
+      api::GuardParts{home_.access(), authenticator_, ownership_, home_.predictions(),
+                      home_.traces(), storage_},
+      options);
   router.set_guard(guard_.get());
 }
 

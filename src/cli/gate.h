@@ -64,6 +64,7 @@ class Gate {
   Home& home_;
   access::Authenticator authenticator_;
   tracking::Ownership ownership_;
+  registry::VersionStorage storage_;
   api::GrantsFollowModels grants_follow_;
   std::unique_ptr<api::AccessGuard> guard_;
   std::string first_password_;

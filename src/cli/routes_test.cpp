@@ -65,10 +65,11 @@ class RoutesTest : public testing::Test {
                                                              home_->clock(), home_->ids());
     api::add_mlflow_user_routes(routes_->router(), *directory_, *authenticator_);
     ownership_ = std::make_unique<tracking::Ownership>(home_->db());
+    storage_ = std::make_unique<registry::VersionStorage>(home_->db());
     guard_ = std::make_unique<api::AccessGuard>(
         routes_->router(),
         api::GuardParts{*directory_, *authenticator_, *ownership_, home_->predictions(),
-                        home_->traces()},
+                        home_->traces(), *storage_},
         api::GuardOptions{});
     make_things();
   }
@@ -207,6 +208,7 @@ class RoutesTest : public testing::Test {
   access::Directory* directory_ = nullptr;
   std::unique_ptr<access::Authenticator> authenticator_;
   std::unique_ptr<tracking::Ownership> ownership_;
+  std::unique_ptr<registry::VersionStorage> storage_;
   std::unique_ptr<api::AccessGuard> guard_;
   std::map<std::string, std::string> values_;
   std::string expired_, revoked_, reading_;

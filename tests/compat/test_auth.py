@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -263,6 +264,31 @@ def auth_allows(server, user, experiment, level) -> bool:
         found = AuthServiceClient(server.url).get_user_permission(user, "experiment", experiment)
     order = ["NO_PERMISSIONS", "READ", "USE", "EDIT", "MANAGE"]
     return order.index(found.permission) >= order.index(level)
+
+
+def test_who_may_read_a_model_may_load_it(server, tmp_path):
+    with acting(server, "ana") as ana:
+        experiment = ana.create_experiment("where it was trained")
+        info = ana.create_run(experiment).info
+        run = info.run_id
+        ana.log_text(run, "weights", "model/weights.txt")
+        ana.log_text(run, "the secret of ana", "notes.txt")
+        ana.create_registered_model("loadable")
+        ana.create_model_version("loadable", f"{info.artifact_uri}/model", run)  # as mlflow.register_model does
+        AuthServiceClient(server.url).grant_user_permission("bo", "registered_model", "loadable", "READ")
+    with acting(server, "bo") as bo:
+        folder = mlflow.artifacts.download_artifacts("models:/loadable/1", dst_path=str(tmp_path))
+        assert (pathlib.Path(folder) / "weights.txt").read_text() == "weights"
+        base = f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts"
+        assert ask(server, "GET", f"{base}/model/weights.txt", user="bo")[0] == 200
+        assert ask(server, "GET", f"{base}/notes.txt", user="bo")[0] == 404
+        assert ask(server, "GET", f"{base}/model2/weights.txt", user="bo")[0] == 404
+        assert ask(server, "PUT", f"{base}/model/weights.txt", user="bo")[0] == 404
+        listing = "/api/2.0/mlflow-artifacts/artifacts?path="
+        assert ask(server, "GET", f"{listing}{experiment}/{run}/artifacts/model", user="bo")[0] == 200
+        assert ask(server, "GET", f"{listing}{experiment}/{run}/artifacts", user="bo")[0] == 404
+        with pytest.raises(RestException):
+            bo.get_run(run)
 
 
 def test_who_may_not_create_does_not(server):

@@ -141,3 +141,8 @@ UPDATE registered_models SET next_version = ?2 WHERE id = ?1 AND next_version < 
 
 -- name: intake_version
 UPDATE model_versions SET description = ?2, status = ?3, stage = ?4, updated = ?5 WHERE id = ?1
+
+-- name: models_stored_at
+SELECT DISTINCT m.name FROM model_versions v JOIN registered_models m ON m.id = v.model_id
+WHERE v.storage IN (SELECT value FROM json_each(?1))
+  OR (v.storage = '' AND v.source IN (SELECT value FROM json_each(?1)))
