@@ -100,8 +100,8 @@ struct Condition {
     return (target.entity == Entity::param || target.entity == Entity::tag) &&
            comparison.op == Op::eq;
   }
-  bool is_of_metric(std::string_view key) const {
-    return target.entity == Entity::metric && comparison.name.key == key;
+  bool is_of(Entity entity, std::string_view key) const {
+    return target.entity == entity && comparison.name.key == key;
   }
   bool names_runs() const {
     return target.column == "r.id" && (comparison.op == Op::eq || comparison.op == Op::in);
@@ -177,9 +177,9 @@ Result<void> add_condition(SqlText& query, const Condition& condition, Form form
   return {};
 }
 
-// When runs are walked in the order of a metric, the result is three lists one after the other:
-// runs with a number, with NaN, and without the metric. `whole` is everything else.
-enum class Part { whole, numbers, nans, missing };
+// When runs are walked in the order of a metric, param or tag, the result is lists one after the
+// other: runs with a value, with NaN, and without any. `whole` is everything else.
+enum class Part { whole, values, nans, missing };
 
 // Everything needed to write the statement of any part.
 struct Plan {
@@ -199,7 +199,8 @@ struct Plan {
   std::optional<std::size_t> first;  // the condition whose runs are collected
   Form form = Form::list;            // of the other conditions
 
-  bool by_metric() const { return !by.empty() && by[0].target.entity == Entity::metric; }
+  bool by_key() const { return !by.empty() && by[0].target.entity != Entity::attribute; }
+  bool by_metric() const { return by_key() && by[0].target.entity == Entity::metric; }
   bool by_start() const {  // an index has this order
     return one_experiment &&
            (by.empty() || (by[0].target.column == "r.start_ms" && by[0].order.descending));
@@ -282,8 +283,9 @@ std::string order_term(const Plan::By& by, std::size_t i) {
 // The tables, each run once, before WHERE.
 Result<void> add_tables(SqlText& query, const Plan& plan, Part part) {
   // CROSS JOIN: SQLite keeps the order of the tables, so the first is the outer loop.
-  if (part == Part::numbers || part == Part::nans) {
-    query.add(" FROM run_latest_metrics o0 CROSS JOIN runs r ON r.seq = o0.run");
+  if (part == Part::values || part == Part::nans) {
+    query.add(" FROM ").add(table_of(plan.by[0].target.entity));
+    query.add(" o0 CROSS JOIN runs r ON r.seq = o0.run");
   } else if (plan.first) {
     const Condition& first = plan.filter[*plan.first];
     query.add(" FROM (SELECT t.run FROM ").add(table_of(first.target.entity)).add(" t WHERE ");
@@ -303,20 +305,20 @@ void add_part(SqlText& query, const Plan& plan, Part part) {
   if (part == Part::whole) return;
   const std::string_view key = plan.by[0].order.name.key;
   if (part == Part::missing) {
-    query.add("NOT EXISTS (SELECT 1 FROM run_latest_metrics t WHERE t.run = r.seq AND t.key = ?)")
-        .bind(key)
-        .add(" AND ");
-  } else {
-    query.add("o0.key = ? AND o0.is_nan = ").bind(key);
-    query.add(part == Part::nans ? "1 AND " : "0 AND ");
+    query.add("NOT EXISTS (SELECT 1 FROM ").add(table_of(plan.by[0].target.entity));
+    query.add(" t WHERE t.run = r.seq AND t.key = ?) AND ").bind(key);
+    return;
   }
+  query.add("o0.key = ? AND ").bind(key);
+  if (plan.by_metric()) query.add(part == Part::nans ? "o0.is_nan = 1 AND " : "o0.is_nan = 0 AND ");
 }
 
 Result<void> add_filter(SqlText& query, const Plan& plan, Part part) {
   for (std::size_t i = 0; i < plan.filter.size(); ++i) {
     const Condition& condition = plan.filter[i];
     if (plan.first == i) continue;  // see add_tables
-    if (part == Part::numbers && condition.is_of_metric(plan.by[0].order.name.key)) {
+    if (part == Part::values && plan.by_metric() &&
+        condition.is_of(Entity::metric, plan.by[0].order.name.key)) {
       query.add(" AND ");  // on the index that is walked
       if (auto added = query.compare_number("o0.value", condition.comparison); !added) return added;
       continue;
@@ -343,8 +345,11 @@ Result<SqlText> write_query(const Plan& plan, Part part, std::string_view select
   if (auto added = add_filter(query, plan, part); !added) return added.error();
   if (limit_offset) {
     query.add(" ORDER BY ");
-    if (part == Part::numbers) {
-      query.add(plan.by[0].order.descending ? "o0.value DESC, " : "o0.value, ");
+    if (part == Part::values) {
+      const std::string_view direction = plan.by[0].order.descending ? " DESC, " : ", ";
+      // Of texts the index holds the beginning, which has the same order.
+      if (!plan.by_metric()) query.add("substr(o0.value, 1, 64)").add(direction);
+      query.add("o0.value").add(direction);
     }
     for (std::size_t i = first_joined; i < plan.by.size(); ++i) {
       // start_ms is never NULL, and a term that says so would hide the index's order
@@ -399,7 +404,7 @@ Result<std::int64_t> count_runs(db::Connection& connection, const Plan& plan, st
 Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t wanted,
                        std::int64_t most_counted) {
   constexpr double kUnknown = std::numeric_limits<double>::infinity();
-  const bool can_walk = plan.by_metric() || plan.by_start();
+  const bool can_walk = plan.by_key() || plan.by_start();
   auto all = count_runs(connection, plan, most_counted);
   if (!all) return all.error();
   const bool few = *all < most_counted;
@@ -435,7 +440,7 @@ Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t want
 
 Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wanted) {
   if (plan.filter.empty()) {
-    plan.walk = plan.by_metric() || plan.by_start();
+    plan.walk = plan.by_key() || plan.by_start();
     return {};
   }
   if (std::ranges::any_of(plan.filter, &Condition::names_runs)) {
@@ -452,13 +457,13 @@ Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wan
 
 // The parts that can hold runs, in their order.
 std::vector<Part> parts_of(const Plan& plan) {
-  if (!plan.walk || !plan.by_metric()) return {Part::whole};
-  std::vector<Part> parts = {Part::numbers};
-  bool nans = true;
+  if (!plan.walk || !plan.by_key()) return {Part::whole};
+  std::vector<Part> parts = {Part::values};
+  bool nans = plan.by_metric();
   bool missing = true;
   for (const Condition& condition : plan.filter) {
-    if (!condition.is_of_metric(plan.by[0].order.name.key)) continue;
-    missing = false;
+    if (!condition.is_of(plan.by[0].target.entity, plan.by[0].order.name.key)) continue;
+    if (condition.comparison.op != Op::is_null) missing = false;
     if (condition.comparison.op != Op::ne) nans = false;
   }
   if (nans) parts.push_back(Part::nans);

@@ -106,7 +106,7 @@ TEST_F(SearchWaysTest, ManyRunsAreFoundByEveryWay) {
       auto put = tx.run(
           "INSERT INTO runs(seq, id, experiment_id, name, user_id, status, start_ms, artifact_uri) "
           "VALUES (?, ?, ?, 'r', 'u', 'RUNNING', ?, '')",
-          1'000 + i, fmt::format("{:032x}", i), crowd->id.value, i);
+          1'000 + i, fmt::format("c{:031x}", i), crowd->id.value, i);
       if (!put) return put;
       put = tx.run("INSERT INTO run_params(run, key, value) VALUES (?, 'q', ?)", 1'000 + i,
                    i % 9'000 == 77 ? "rare"
@@ -131,11 +131,11 @@ TEST_F(SearchWaysTest, ManyRunsAreFoundByEveryWay) {
   EXPECT_EQ(by_param.size(), kRuns / 10 * 9 - 1U);
   EXPECT_EQ(ids(both, {}, 700), by_param);  // walked from the newest on
   auto by_metric = ids(both, {"metrics.c DESC"}, 2'000);
-  EXPECT_EQ(by_metric.front(), fmt::format("{:032x}", 8'999));
+  EXPECT_EQ(by_metric.front(), fmt::format("c{:031x}", 8'999));
   std::ranges::sort(by_param);
   std::ranges::sort(by_metric);
   EXPECT_EQ(by_metric, by_param);
-  EXPECT_EQ(ids("params.q = 'rare'", {"metrics.c"}, 10), std::vector{fmt::format("{:032x}", 77)});
+  EXPECT_EQ(ids("params.q = 'rare'", {"metrics.c"}, 10), std::vector{fmt::format("c{:031x}", 77)});
 }
 
 TEST_F(SearchWaysTest, FieldsThatStandTwiceInAnOrderAreRefused) {
