@@ -144,8 +144,8 @@ std::string cut_page(std::vector<T>& rows, const Search& search, const Prepared&
 }  // namespace
 
 Result<Page<RegisteredModel>> Registry::search_models(const Search& search) const {
-  const auto prepared = prepare(kModels, "SELECT m.name FROM registered_models m WHERE 1 = 1", search,
-                                kMostModels, "m.name");
+  const auto prepared = prepare(kModels, "SELECT m.name FROM registered_models m WHERE 1 = 1",
+                                search, kMostModels, "m.name");
   if (!prepared) return prepared.error();
   return impl_->db.read([&](db::Connection& c) -> Result<Page<RegisteredModel>> {
     std::vector<std::string> names;
