@@ -152,6 +152,23 @@ void Store::Impl::drop_cached(const std::string& sha256) const {
   fs::remove(place(sha256), ignored);
 }
 
+// Reads every object, whatever the cache holds.
+Result<std::vector<std::string>> Store::Impl::scrub_remote(const Context& ctx) const {
+  std::vector<std::string> bad;
+  for (int first = 0; first < 256; ++first) {
+    auto objects = remote->list(fmt::format("{:02x}", first));
+    if (!objects) return objects.error();
+    for (const RemoteObject& object : *objects) {
+      if (auto wanted = ctx.check(); !wanted) return wanted.error();
+      auto sound = fetch(object.sha256);
+      if (sound || sound.error().code == Code::not_found) continue;  // removed meanwhile
+      if (sound.error().code != Code::data_loss) return sound.error();
+      bad.push_back(object.sha256);
+    }
+  }
+  return bad;
+}
+
 Result<std::unique_ptr<Store>> Store::open(const fs::path& root, std::unique_ptr<Remote> remote,
                                            const RemoteOptions& options) {
   auto store = open(root);

@@ -357,6 +357,7 @@ bool Store::has(const std::string& sha256) const {
 Result<void> Store::verify(const std::string& sha256) const { return impl_->check(sha256); }
 
 Result<std::vector<std::string>> Store::scrub(const Context& ctx) const {
+  if (impl_->remote) return impl_->scrub_remote(ctx);
   std::vector<std::string> names;
   std::error_code failed;
   for (fs::recursive_directory_iterator it(impl_->root, failed), end; !failed && it != end;

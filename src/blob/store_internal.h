@@ -68,6 +68,7 @@ struct Store::Impl {
   Result<bool> in_remote(const Ref& ref) const;
   Result<void> put_again(const std::string& sha256) const;
   void drop_cached(const std::string& sha256) const;
+  Result<std::vector<std::string>> scrub_remote(const Context& ctx) const;
   void note_use(const std::string& sha256) const;
   void make_room() const;
 
