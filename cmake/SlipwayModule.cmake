@@ -20,9 +20,9 @@ function(slipway_embed_sql name)
   add_dependencies(slipway_${name} sql_${name})
 endfunction()
 
-# With CMAKE_UNITY_BUILD (the sanitized presets) the files of a module are compiled several at a time, which halves
-# the time. What must not be: files whose private names are the same.
-set(SLIPWAY_APART slipway_api blob_test db_test monitoring_test tracking_test)
+# With CMAKE_UNITY_BUILD the files of a module are compiled several at a time, which halves the time of a whole build.
+# What cannot be: files whose private names are the same.
+set(SLIPWAY_APART slipway_api slipway_tracking blob_test db_test monitoring_test server_test tracking_test)
 
 function(slipway_compile_apart target)
   if(target IN_LIST SLIPWAY_APART)

@@ -7,7 +7,7 @@
 namespace slipway::access {
 namespace {
 
-constexpr std::size_t kLongestName = 128;
+constexpr std::size_t kLongestUserName = 128;
 constexpr std::size_t kShortestPassword = 12;
 constexpr std::size_t kLongestPassword = 1024;
 constexpr std::size_t kTokenId = 16;
@@ -33,12 +33,12 @@ Result<void> check_name(std::string_view name, std::string_view what) {
   const auto fine = [](char c) {
     return is_letter_or_digit(c) || std::string_view("._@+-").find(c) != std::string_view::npos;
   };
-  if (name.empty() || name.size() > kLongestName || !is_letter_or_digit(name.front()) ||
+  if (name.empty() || name.size() > kLongestUserName || !is_letter_or_digit(name.front()) ||
       !std::ranges::all_of(name, fine)) {
     return invalid_argument(
         fmt::format("'{}' is no name for a {}: letters, digits and . _ @ + -, beginning with a "
                     "letter or digit, at most {}",
-                    name.substr(0, 40), what, kLongestName));
+                    name.substr(0, 40), what, kLongestUserName));
   }
   return {};
 }

@@ -5,7 +5,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kMaxDepth = 200;
+constexpr int kDeepestJson = 200;
 
 // Cheap and without recursion: brackets outside strings.
 bool too_deep(std::string_view text) {
@@ -22,7 +22,7 @@ bool too_deep(std::string_view text) {
     } else if (c == '"') {
       in_string = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
+      if (++depth > kDeepestJson) return true;
     } else if (c == ']' || c == '}') {
       --depth;
     }
@@ -35,7 +35,7 @@ bool too_deep(std::string_view text) {
 Result<Json> parse_json(std::string_view text, std::string_view what) {
   if (too_deep(text))
     return invalid_argument(std::string(what) + " is nested more than " +
-                            std::to_string(kMaxDepth) + " deep");
+                            std::to_string(kDeepestJson) + " deep");
   try {
     return Json::parse(text);
   } catch (const Json::exception& problem) {

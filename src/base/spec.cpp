@@ -12,7 +12,7 @@
 namespace slipway {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kDeepestDeclaration = 64;
 constexpr int kMaxNodes = 200'000;  // also what an alias may expand to
 
 using Marks = std::map<std::string, std::pair<int, int>>;
@@ -67,9 +67,9 @@ struct Converter {
   int nodes = 0;
 
   Result<Json> convert(const YAML::Node& node, const std::string& pointer, int depth) {
-    if (depth > kMaxDepth)
+    if (depth > kDeepestDeclaration)
       return invalid_argument(at(name, node.Mark()) + ": nested more than " +
-                              std::to_string(kMaxDepth) + " deep");
+                              std::to_string(kDeepestDeclaration) + " deep");
     if (++nodes > kMaxNodes)
       return invalid_argument(name + ": more than " + std::to_string(kMaxNodes) +
                               " values; are aliases expanding?");

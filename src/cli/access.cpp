@@ -107,7 +107,7 @@ Json maybe(const std::optional<Time>& time) {
   return time ? Json(format_time(*time)) : Json(nullptr);
 }
 
-struct Flags {
+struct AccessFlags {
   std::string name, level, resource, role, description, label, lifetime = "90d";
   bool admin = false, no_create = false, no_password = false, generate = false, off = false;
   bool why = false, all = false;
@@ -115,7 +115,7 @@ struct Flags {
 
 int done(const Result<void>& result) { return result ? 0 : fail(result.error()); }
 
-int add_user(Home& home, const Context& ctx, const Flags& flags) {
+int add_user(Home& home, const Context& ctx, const AccessFlags& flags) {
   access::NewUser user{.name = flags.name, .admin = flags.admin, .creates = !flags.no_create};
   if (flags.generate) {
     user.password = home.ids().next();
@@ -159,7 +159,7 @@ int list_users(const Globals& globals, Home& home) {
   return print(globals, table, all);
 }
 
-int set_password(Home& home, const Context& ctx, const Flags& flags) {
+int set_password(Home& home, const Context& ctx, const AccessFlags& flags) {
   if (home.access().snapshot()->user_named(flags.name) == nullptr)
     return fail(not_found("there is no user '" + flags.name + "'"));
   auto password = ask_password();
@@ -167,7 +167,7 @@ int set_password(Home& home, const Context& ctx, const Flags& flags) {
   return done(home.access().set_password(ctx, flags.name, *password));
 }
 
-int set_grant(Home& home, const Context& ctx, const Flags& flags) {
+int set_grant(Home& home, const Context& ctx, const AccessFlags& flags) {
   const auto level = access::parse_level(flags.level);
   if (!level) return fail(level.error());
   const auto resource = resource_of(home, flags.resource);
@@ -175,13 +175,13 @@ int set_grant(Home& home, const Context& ctx, const Flags& flags) {
   return done(home.access().grant(ctx, holder_of(flags.name), *resource, *level));
 }
 
-int remove_grant(Home& home, const Context& ctx, const Flags& flags) {
+int remove_grant(Home& home, const Context& ctx, const AccessFlags& flags) {
   const auto resource = resource_of(home, flags.resource);
   if (!resource) return fail(resource.error());
   return done(home.access().revoke(ctx, holder_of(flags.name), *resource));
 }
 
-int list_grants(const Globals& globals, Home& home, const Flags& flags) {
+int list_grants(const Globals& globals, Home& home, const AccessFlags& flags) {
   const auto snapshot = home.access().snapshot();
   TextTable table({"HOLDER", "LEVEL", "RESOURCE", "NAME", "BY", "SINCE"});
   Json all = Json::array();
@@ -225,7 +225,7 @@ int list_roles(const Globals& globals, Home& home) {
   return print(globals, table, all);
 }
 
-int create_token(const Globals& globals, Home& home, const Context& ctx, const Flags& flags) {
+int create_token(const Globals& globals, Home& home, const Context& ctx, const AccessFlags& flags) {
   access::NewToken token{.user = flags.name, .label = flags.label};
   if (!flags.level.empty()) {
     const auto level = access::parse_level(flags.level);
@@ -260,7 +260,7 @@ int create_token(const Globals& globals, Home& home, const Context& ctx, const F
   return 0;
 }
 
-int list_tokens(const Globals& globals, Home& home, const Flags& flags) {
+int list_tokens(const Globals& globals, Home& home, const AccessFlags& flags) {
   auto tokens = home.access().tokens();
   if (!tokens) return fail(tokens.error());
   TextTable table({"TOKEN", "USER", "LABEL", "LEVEL", "ONLY", "STATE", "EXPIRES", "LAST USED"});
@@ -302,7 +302,7 @@ Result<access::Identity> identity_of(Home& home, const std::string& user,
   return access::Identity{.user = found->id, .name = found->name};
 }
 
-int can_i(const Globals& globals, Home& home, const Flags& flags) {
+int can_i(const Globals& globals, Home& home, const AccessFlags& flags) {
   const auto who = identity_of(home, flags.name, flags.label);
   if (!who) return fail(who.error());
   const auto snapshot = home.access().snapshot();
@@ -332,12 +332,6 @@ int can_i(const Globals& globals, Home& home, const Flags& flags) {
   return decision.allowed ? 0 : kExitNo;
 }
 
-CLI::App* noun(CLI::App& app, const char* name, const char* about) {
-  CLI::App* command = app.add_subcommand(name, about);
-  command->require_subcommand(1);
-  return command;
-}
-
 using Body = std::function<int(Home&, const Context&)>;
 CLI::App* verb(CLI::App* parent, Globals& globals, const char* name, const char* about,
                const std::string& example, Body body) {
@@ -361,7 +355,7 @@ constexpr const char* kResource =
     "experiment/NAME, model/NAME, deployment/NAME, KIND/* or workspace";
 constexpr const char* kHolder = "A user, role:NAME, or everyone";
 
-void add_users(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& flags) {
+void add_users(CLI::App& app, Globals& globals, const std::shared_ptr<AccessFlags>& flags) {
   CLI::App* users = noun(app, "users", "Users, and what they are granted");
   CLI::App* add = verb(users, globals, "add",
                        "Add a user; asks for the password, or reads it from standard input",
@@ -408,7 +402,7 @@ void add_users(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& fl
   json_flag(grants, globals);
 }
 
-void add_roles(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& flags) {
+void add_roles(CLI::App& app, Globals& globals, const std::shared_ptr<AccessFlags>& flags) {
   CLI::App* roles = noun(app, "roles", "Grants that several users share");
   CLI::App* add =
       verb(roles, globals, "add", "Add a role", "roles add scientists --description \"who trains\"",
@@ -439,7 +433,7 @@ void add_roles(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& fl
   }
 }
 
-void add_tokens(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& flags) {
+void add_tokens(CLI::App& app, Globals& globals, const std::shared_ptr<AccessFlags>& flags) {
   CLI::App* tokens = noun(app, "tokens", "Tokens for programs");
   CLI::App* create = verb(
       tokens, globals, "create", "Make a token and print it, this once",
@@ -468,7 +462,7 @@ void add_tokens(CLI::App& app, Globals& globals, const std::shared_ptr<Flags>& f
 }  // namespace
 
 void add_access(CLI::App& app, Globals& globals) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<AccessFlags>();
   add_users(app, globals, flags);
   add_roles(app, globals, flags);
   add_tokens(app, globals, flags);

@@ -8,7 +8,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFile = "artifacts.json";
+constexpr const char* kArtifactsFile = "artifacts.json";
 
 struct Settings {
   std::string url;
@@ -57,7 +57,7 @@ bool holds_blobs(const fs::path& folder) {
 Result<std::unique_ptr<blob::Store>> open_artifacts(const fs::path& home,
                                                     const std::string& wanted) {
   const fs::path folder = home / "blobs";
-  const fs::path file = home / kFile;
+  const fs::path file = home / kArtifactsFile;
   std::error_code problem;
   const bool known = fs::exists(file, problem);
   if (!known && wanted.empty()) return blob::Store::open(folder);
@@ -68,7 +68,7 @@ Result<std::unique_ptr<blob::Store>> open_artifacts(const fs::path& home,
     if (!wanted.empty() && place_of(wanted) != place_of(kept->url)) {
       return failed_precondition("the home '" + home.string() + "' keeps its artifacts in '" +
                                  place_of(kept->url) + "', not in '" + place_of(wanted) +
-                                 "': copy them there, then change " + kFile);
+                                 "': copy them there, then change " + kArtifactsFile);
     }
     settings.options = kept->options;
     if (wanted.empty()) settings.url = kept->url;

@@ -57,7 +57,8 @@ Result<void> refuse_passwords(int argc, char** argv) {
     if (!url || url->password.empty()) continue;
     return invalid_argument(
         "the command line shows the database's password to every user of this machine: set "
-        "SLIPWAY_DATABASE to the URL instead, or leave the password out and set PGPASSWORD, or name "
+        "SLIPWAY_DATABASE to the URL instead, or leave the password out and set PGPASSWORD, or "
+        "name "
         "a file with ?passfile=");
   }
   return {};
@@ -137,6 +138,12 @@ int print(const Globals& globals, const TextTable& table, const Json& json) {
   return 0;
 }
 
+CLI::App* noun(CLI::App& app, const char* name, const char* about) {
+  CLI::App* command = app.add_subcommand(name, about);
+  command->require_subcommand(1);
+  return command;
+}
+
 int main(int argc, char** argv) {
   if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
   wait_passively(argc, argv);
@@ -158,9 +165,10 @@ int main(int argc, char** argv) {
   app.add_option("--home", globals.home, "Folder that holds everything slipway stores")
       ->envname("SLIPWAY_HOME")
       ->capture_default_str();
-  app.add_option("--artifacts", globals.artifacts,
-                 "Bucket for the artifacts, s3://BUCKET/PREFIX?region=…&endpoint_override=HOST:PORT; "
-                 "the home remembers it. Credentials: AWS_ACCESS_KEY_ID … or AWS's files")
+  app.add_option(
+         "--artifacts", globals.artifacts,
+         "Bucket for the artifacts, s3://BUCKET/PREFIX?region=…&endpoint_override=HOST:PORT; "
+         "the home remembers it. Credentials: AWS_ACCESS_KEY_ID … or AWS's files")
       ->envname("SLIPWAY_ARTIFACTS");
   app.add_option("--database", globals.database,
                  "PostgreSQL database for the metadata, postgresql://USER@HOST/NAME; the home "

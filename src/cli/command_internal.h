@@ -51,6 +51,9 @@ int print(const Globals& globals, const TextTable& table, const Json& json);
 // Prints the card of MODEL, MODEL/VERSION or MODEL@ALIAS.
 int show_card(const Globals& globals, Home& home, const std::string& name);
 
+// A command that is nothing without one of its subcommands: `slipway models ls`.
+CLI::App* noun(CLI::App& app, const char* name, const char* about);
+
 // Each adds its subcommands; their callbacks set globals.exit_code.
 void add_run(CLI::App& app, Globals& globals);
 void add_pipelines(CLI::App& app, Globals& globals);

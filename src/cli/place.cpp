@@ -8,16 +8,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFile = "database.json";
+constexpr const char* kPlaceFile = "database.json";
 
 Result<std::string> read_url(const fs::path& home) {
-  const auto text = read_file(home / kFile);
+  const auto text = read_file(home / kPlaceFile);
   if (!text) return text.error();
-  const auto json = parse_json(*text, (home / kFile).string());
+  const auto json = parse_json(*text, (home / kPlaceFile).string());
   if (!json) return json.error();
   const auto url = json->find("url");
   if (!json->is_object() || url == json->end() || !url->is_string()) {
-    return invalid_argument("'" + (home / kFile).string() +
+    return invalid_argument("'" + (home / kPlaceFile).string() +
                             "' names no database: write {\"url\": \"postgresql://…\"}");
   }
   return url->get<std::string>();
@@ -28,7 +28,7 @@ Result<std::string> read_url(const fs::path& home) {
 Result<Place> find_place(const fs::path& home, const std::string& wanted) {
   std::error_code problem;
   const bool has_file = fs::exists(home / "slipway.db", problem);
-  const bool has_url = fs::exists(home / kFile, problem);
+  const bool has_url = fs::exists(home / kPlaceFile, problem);
   if (wanted.empty() && !has_url) return Place{home / "slipway.db", {}, has_file};
   std::string url = wanted;
   if (wanted.empty()) {
@@ -44,7 +44,7 @@ Result<Place> find_place(const fs::path& home, const std::string& wanted) {
     if (*kept != parsed->without_password) {
       return failed_precondition("the home '" + home.string() + "' keeps its metadata in '" +
                                  *kept + "', not in '" + parsed->without_password +
-                                 "': if the same database has moved, change " + kFile);
+                                 "': if the same database has moved, change " + kPlaceFile);
     }
   }
   if (!has_url && has_file) {
@@ -57,7 +57,7 @@ Result<Place> find_place(const fs::path& home, const std::string& wanted) {
 
 Result<void> remember_place(const fs::path& home, const Place& place) {
   if (place.url.empty() || place.known) return {};
-  return write_file_atomic(home / kFile, Json{{"url", place.url}}.dump(2) + "\n");
+  return write_file_atomic(home / kPlaceFile, Json{{"url", place.url}}.dump(2) + "\n");
 }
 
 }  // namespace slipway::cli

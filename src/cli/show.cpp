@@ -197,12 +197,6 @@ int list_alerts(const Globals& globals, Home& home, bool firing) {
   return print(globals, table, all);
 }
 
-CLI::App* noun(CLI::App& app, const char* name, const char* about) {
-  CLI::App* command = app.add_subcommand(name, about);
-  command->require_subcommand(1);
-  return command;
-}
-
 // A leaf command on an existing home.
 CLI::App* leaf(CLI::App* parent, Globals& globals, const char* name, const char* about,
                const std::string& example, std::function<int(Home&)> body) {

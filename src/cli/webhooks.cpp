@@ -55,7 +55,7 @@ int replay(const Globals& globals, Home& home, const webhooks::Replay& replay) {
   return 0;
 }
 
-struct Flags {
+struct WebhookFlags {
   webhooks::Webhooks::Filter filter;
   webhooks::Replay replay;
   std::string state;
@@ -64,7 +64,7 @@ struct Flags {
 }  // namespace
 
 void add_webhooks(CLI::App& app, Globals& globals) {
-  auto flags = std::make_shared<Flags>();
+  auto flags = std::make_shared<WebhookFlags>();
   CLI::App* hooks =
       app.add_subcommand("webhooks", "Who is told of changes in the registry, and what is owed");
   hooks->require_subcommand(1);

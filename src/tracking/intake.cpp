@@ -18,18 +18,6 @@ Result<std::optional<std::int64_t>> find_number(db::Connection& c, std::string_v
   return number;
 }
 
-std::string_view stored(ModelStatus status) {
-  switch (status) {
-    case ModelStatus::ready:
-      return "READY";
-    case ModelStatus::failed:
-      return "FAILED";
-    case ModelStatus::pending:
-      break;
-  }
-  return "PENDING";
-}
-
 }  // namespace
 
 std::string run_artifact_uri(ExperimentId experiment, const std::string& run) {

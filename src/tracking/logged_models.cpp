@@ -14,13 +14,6 @@ constexpr StatusName kStatusNames[] = {{ModelStatus::pending, "PENDING"},
                                        {ModelStatus::ready, "READY"},
                                        {ModelStatus::failed, "FAILED"}};
 
-std::string_view stored(ModelStatus status) {
-  for (const auto& row : kStatusNames) {
-    if (row.status == status) return row.name;
-  }
-  return "PENDING";
-}
-
 ModelStatus read_status(std::string_view text) {
   for (const auto& row : kStatusNames) {
     if (row.name == text) return row.status;
@@ -226,6 +219,13 @@ Result<void> add_order(SqlText& query, const LoggedModelSearch::Order& order) {
 }
 
 }  // namespace
+
+std::string_view stored(ModelStatus status) {
+  for (const auto& row : kStatusNames) {
+    if (row.status == status) return row.name;
+  }
+  return "PENDING";
+}
 
 Result<LoggedModel> Tracking::create_logged_model(const LoggedModelSpec& spec) {
   if (characters(spec.name) > kLongestName ||

@@ -58,4 +58,7 @@ Result<void> write_model_metrics(db::Transaction& tx, const Limits& limits, cons
 Result<void> write_tag(db::Transaction& tx, const Limits& limits, std::int64_t seq,
                        const std::string& key, const std::string& value);
 
+// As a status of a logged model stands in the database.
+std::string_view stored(ModelStatus status);
+
 }  // namespace slipway::tracking
