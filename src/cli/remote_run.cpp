@@ -8,7 +8,7 @@
 namespace slipway::cli {
 namespace {
 
-constexpr std::chrono::milliseconds kFollowEvery{200};
+constexpr std::chrono::milliseconds kRunPollEvery{200};
 
 bool open_state(pipeline::StepState state) {
   return state == pipeline::StepState::waiting || state == pipeline::StepState::running;
@@ -37,7 +37,7 @@ class Follower {
         auto asked = http_.send("POST", "/api/v1/jobs/" + *job + "/cancel", "{}", {});
         if (!asked) return asked.error();
       }
-      std::this_thread::sleep_for(kFollowEvery);
+      std::this_thread::sleep_for(kRunPollEvery);
     }
   }
 
