@@ -70,7 +70,8 @@ def drive(server: Server, requests: list[bytes], connections: int, seconds: floa
     result["cpu_us"] = (server.cpu_seconds() - before) / result["requests"] * 1e6
     result["load"] = os.getloadavg()[0]
     if result["failed"]:
-        result["error"] = f"{result['failed']} answers were not 200: {done.stderr.decode().strip()[:300]}"
+        said = done.stderr.decode(errors="replace").strip().splitlines()[-1]
+        result["error"] = f"{result['failed']} of {result['requests']} answers were not 200: {said[:200]}"
     return result
 
 
