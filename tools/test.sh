@@ -7,7 +7,7 @@ source tools/lib.sh
 all_parts=(unit postgres asan tsan api compat e2e fault)
 threaded_modules='base|db|jobs' # where threads share state: the part tsan
 # What keeps its rows in the database: the part postgres, where they are PostgreSQL's.
-stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api'
+stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api|cli'
 # The part asan: all that keeps bytes, parses, or does arithmetic over rows. The folders to the right of them follow.
 memory_modules='base|db|blob|net|jobs|audit|data|features|models|training|tuning'
 preset=$1
