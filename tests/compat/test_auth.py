@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -226,6 +227,24 @@ def test_two_tenants_see_nothing_of_each_other(server):
     with acting(server, "ana") as ana:
         assert ana.get_run(run.info.run_id).data.metrics == {"auc": 0.7}
         assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/notes/secret.txt") == "the secret of ana"
+
+
+def test_knowing_a_digest_opens_no_file(server):
+    secret = b"the secret of ana, whose digest is known"
+    digest = {"X-Content-SHA256": hashlib.sha256(secret).hexdigest()}
+    files = {}
+    for user in ("ana", "bo"):
+        with acting(server, user) as client:
+            experiment = client.create_experiment(f"digests of {user}")
+            run = client.create_run(experiment).info.run_id
+            files[user] = f"{server.url}/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/file"
+    ana, bo = (("ana", PASSWORDS["ana"]), ("bo", PASSWORDS["bo"]))
+    assert requests.put(files["ana"], data=secret, auth=ana, timeout=30).status_code == 200
+    assert requests.put(files["bo"], headers=digest, auth=bo, timeout=30).status_code == 404
+    assert requests.get(files["bo"], auth=bo, timeout=30).status_code == 404
+    assert requests.put(files["bo"], headers=digest, data=secret, auth=bo, timeout=30).status_code == 200
+    admin = ("admin", server.admin_password)
+    assert requests.put(files["bo"] + "2", headers=digest, auth=admin, timeout=30).status_code == 200
 
 
 def test_grants_open_just_what_they_say(server):
