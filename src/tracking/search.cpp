@@ -377,7 +377,8 @@ Result<std::int64_t> read_number(db::Connection& connection, const SqlText& quer
 // Counting stops here, or later when the first look leaves it open: it takes a microsecond a row.
 constexpr std::int64_t kFirstLook = 1'000;
 constexpr std::int64_t kSecondLook = 8'000;
-constexpr double kCheapWalk = 20'000;  // runs looked at
+// Runs are counted in an index alone, twenty in that time; to look at so many is bearable.
+constexpr std::int64_t kMostRunsCounted = 20'000;
 
 // How many rows the condition's table has for it, or `most`.
 Result<std::int64_t> count_rows(db::Connection& connection, const Condition& condition,
@@ -405,11 +406,11 @@ Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t want
                        std::int64_t most_counted) {
   constexpr double kUnknown = std::numeric_limits<double>::infinity();
   const bool can_walk = plan.by_key() || plan.by_start();
-  auto all = count_runs(connection, plan, most_counted);
+  auto all = count_runs(connection, plan, kMostRunsCounted);
   if (!all) return all.error();
-  const bool few = *all < most_counted;
+  const bool few = *all < kSecondLook;
   double collected = few ? static_cast<double>(*all) : kUnknown;
-  if (!few) {
+  if (*all == kMostRunsCounted) {
     SqlText greatest;
     greatest.add("SELECT max(seq) FROM runs");
     all = read_number(connection, greatest);
@@ -435,7 +436,7 @@ Result<bool> guess_way(db::Connection& connection, Plan& plan, std::int64_t want
   plan.walk = can_walk && walked <= collected;
   if (plan.walk) plan.first.reset();
   plan.form = plan.walk || plan.first || few ? Form::probe : Form::list;
-  return collected < kUnknown || (can_walk && walked <= kCheapWalk);
+  return collected < kUnknown || (can_walk && walked <= kMostRunsCounted);
 }
 
 Result<void> choose_way(db::Connection& connection, Plan& plan, std::int64_t wanted) {

@@ -33,7 +33,9 @@ class SearchWaysTest : public TrackingTest {
         batch.tags.push_back({"t", std::string(64, 'x') + (random_() % 2 == 0 ? "1" : "2")});
       }
       ASSERT_TRUE(ok(tracking_->log_batch(run->id, batch)));
-      if (random_() % 9 == 0) ASSERT_TRUE(ok(tracking_->delete_run(run->id)));
+      if (random_() % 9 == 0) {
+        ASSERT_TRUE(ok(tracking_->delete_run(run->id)));
+      }
     }
   }
 
@@ -77,7 +79,8 @@ TEST_F(SearchWaysTest, EveryWayFindsTheSameRunsInTheSameOrder) {
                                      "start_time DESC",   "start_time",     "params.p DESC",
                                      "attributes.run_id", "tags.t",         "run_name"};
   int found = 0;
-  for (int round = 0; round < 250; ++round) {
+  const int rounds = test::on_postgres() ? 50 : 250;  // each is hundreds of round trips
+  for (int round = 0; round < rounds; ++round) {
     RunSearch search;
     search.experiments = {kDefaultExperiment};
     if (random_() % 3 == 0) search.experiments.push_back(other_);
@@ -93,11 +96,12 @@ TEST_F(SearchWaysTest, EveryWayFindsTheSameRunsInTheSameOrder) {
     EXPECT_EQ(find(search, 3), whole);
     EXPECT_EQ(find(search, 40), whole);
   }
-  EXPECT_GT(found, 150);
+  EXPECT_GT(found, rounds / 2);
 }
 
 // More runs than are counted: the guesses know only that there are many.
 TEST_F(SearchWaysTest, ManyRunsAreFoundByEveryWay) {
+  if (test::on_postgres()) GTEST_SKIP() << "27,000 round trips for the same statements";
   constexpr int kRuns = 9'000;
   auto crowd = tracking_->create_experiment("crowd");
   ASSERT_TRUE(ok(crowd));
