@@ -76,7 +76,9 @@ TEST(MetricCodec, DamagedBytesAreRefusedNotReadWrongly) {
     std::string bytes = whole;
     bytes[random() % bytes.size()] = static_cast<char>(random());
     std::vector<Point> points;
-    if (!decode_chunk(bytes, points)) EXPECT_TRUE(points.empty());
+    if (!decode_chunk(bytes, points)) {
+      EXPECT_TRUE(points.empty());
+    }
   }
   std::string_view record =
       "\x05"
