@@ -5,11 +5,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source tools/lib.sh
 
 all_parts=(unit postgres asan tsan api compat e2e fault)
-threaded_modules='base|db|jobs' # where threads share state: the part tsan
+# Where threads share state: the part tsan.
+threaded_modules='base|db|blob|jobs|audit|access|webhooks|tracking|pipeline|server'
 # What keeps its rows in the database: the part postgres, where they are PostgreSQL's.
 stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api|cli'
-# The part asan: all that keeps bytes, parses, or does arithmetic over rows. The folders to the right of them follow.
-memory_modules='base|db|blob|net|jobs|audit|data|features|models|training|tuning'
+# The part asan: whatever keeps bytes, parses, or does arithmetic over rows.
+memory_modules='base|db|blob|net|jobs|audit|access|webhooks|data|features|models|training|tuning|evaluation|tracking|tracing|registry|serving|monitoring|feedback|governance|pipeline|server|api'
 preset=$1
 shift
 
