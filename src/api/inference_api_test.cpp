@@ -9,9 +9,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "server/server.h"
+#include "support/database.h"
 #include "support/fake_models.h"
 #include "support/raw_http.h"
-#include "support/database.h"
 #include "support/support.h"
 
 namespace slipway::api {

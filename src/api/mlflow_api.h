@@ -20,7 +20,7 @@ class Registry;
 namespace slipway::blob {
 class Multipart;
 class Store;
-}
+}  // namespace slipway::blob
 namespace slipway::webhooks {
 class Webhooks;
 }

@@ -43,7 +43,7 @@ class Params {
   double number(std::string_view name);  // required; also "NaN", "Infinity", "-Infinity"
   bool flag(std::string_view name, bool missing);
   bool has(std::string_view name) const { return find(name) != nullptr; }
-  const Json& json() const { return value_; }  // all of it, an object
+  const Json& json() const { return value_; }                          // all of it, an object
   std::map<std::string, std::string> text_map(std::string_view name);  // missing: empty
   std::vector<std::string> texts(std::string_view name);  // one text counts as a list of one
   std::vector<Params> objects(std::string_view name);

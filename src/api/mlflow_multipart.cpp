@@ -155,8 +155,8 @@ void add_multipart_routes(server::Router& router, const std::shared_ptr<Services
   const auto parts = std::make_shared<const Parts>(Parts{services, multipart, links});
   using Operation = Result<Json> (Parts::*)(const Request&, Params&) const;
   const auto add_call = [&](std::string_view prefix, std::string_view name, Operation operation) {
-    router.add("POST", fmt::format("{}mpu/{}/{{folder*}}", prefix, name), Access::edit, mlflow_error,
-               [parts, operation](const Context&, const Request& request) {
+    router.add("POST", fmt::format("{}mpu/{}/{{folder*}}", prefix, name), Access::edit,
+               mlflow_error, [parts, operation](const Context&, const Request& request) {
                  auto params = Params::read(request);
                  return params ? answer(((*parts).*operation)(request, *params))
                                : mlflow_error(params.error());

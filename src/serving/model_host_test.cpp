@@ -6,8 +6,8 @@
 #include <thread>
 
 #include "base/log.h"
-#include "support/fake_models.h"
 #include "support/database.h"
+#include "support/fake_models.h"
 #include "support/support.h"
 
 namespace slipway::serving {
