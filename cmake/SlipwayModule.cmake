@@ -22,7 +22,7 @@ endfunction()
 
 # With CMAKE_UNITY_BUILD the files of a module are compiled several at a time, which halves the time of a whole build.
 # What cannot be: files whose private names are the same.
-set(SLIPWAY_APART slipway_api slipway_tracking blob_test db_test monitoring_test server_test tracking_test)
+set(SLIPWAY_APART slipway_api slipway_tracking slipway_transfer blob_test db_test monitoring_test server_test tracking_test)
 
 function(slipway_compile_apart target)
   if(target IN_LIST SLIPWAY_APART)
