@@ -1,5 +1,6 @@
 """Webhooks through MLflow's real client, against a receiver that checks signatures, fails, hangs up, and dies."""
 
+import contextlib
 import base64
 import hashlib
 import hmac
@@ -168,8 +169,8 @@ class TestCalls:
         assert SECRET not in requests.get(f"{hooked.url}/api/v1/audit", params={"limit": 1000}).text
         assert SECRET not in slipway(hooked, "ls", "--json").stdout
         for file in hooked.home.rglob("*"):
-            if file.is_file():
-                assert SECRET.encode() not in file.read_bytes(), file
+            with contextlib.suppress(FileNotFoundError):  # the server at work
+                assert not file.is_file() or SECRET.encode() not in file.read_bytes(), file
 
     @pytest.mark.parametrize(
         ("change", "code"),
