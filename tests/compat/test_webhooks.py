@@ -1,7 +1,7 @@
 """Webhooks through MLflow's real client, against a receiver that checks signatures, fails, hangs up, and dies."""
 
-import contextlib
 import base64
+import contextlib
 import hashlib
 import hmac
 import http.server
