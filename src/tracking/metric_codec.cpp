@@ -61,7 +61,7 @@ class ByteReader {
   std::uint64_t word(std::size_t size) {
     std::uint64_t value = 0;
     const auto bytes = take(size);
-    std::memcpy(&value, bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(&value, bytes.data(), bytes.size());
     return value;
   }
 
