@@ -10,7 +10,7 @@ threaded_modules='base|db|blob|jobs|audit|access|webhooks|tracking|pipeline|serv
 # What keeps its rows in the database: the part postgres, where they are PostgreSQL's.
 stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api|cli'
 # The part asan: whatever keeps bytes, parses, or does arithmetic over rows.
-memory_modules='base|db|blob|net|jobs|audit|access|webhooks|data|features|models|training|tuning|evaluation|tracking|tracing|registry|serving|monitoring|feedback|governance|pipeline|server|api'
+memory_modules='base|db|blob|net|jobs|audit|access|webhooks|data|features|models|training|tuning|evaluation|tracking|tracing|registry|serving|monitoring|feedback|governance|pipeline|server'
 preset=$1
 shift
 
