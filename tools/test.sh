@@ -40,7 +40,7 @@ if setarch -R true 2>/dev/null; then fixed_addresses=(setarch -R); fi
 export ASAN_OPTIONS="detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1"
 export LSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/lsan.supp:print_suppressions=0"
 export UBSAN_OPTIONS="print_stacktrace=1"
-export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1"
+export TSAN_OPTIONS="suppressions=$PWD/tools/sanitizers/tsan.supp:ignore_noninstrumented_modules=1:second_deadlock_stack=1:die_after_fork=0"
 
 # run_unit PRESET MODULES [WRAPPER...]: builds and runs the unit tests of the modules that both the regular expression
 # MODULES and the filter name; a report a module goes to $results.
