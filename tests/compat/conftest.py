@@ -22,3 +22,14 @@ def server(tmp_path_factory):
     """One server for the session: each test keeps to experiments and models of its own."""
     with SlipwayServer(tmp_path_factory.mktemp("compat") / "home") as running:
         yield running
+
+
+@pytest.fixture()
+def client(server):
+    """MLflow's client of the server, to which the fluent calls go, too; runs that a test left open are ended."""
+    import mlflow
+
+    mlflow.set_tracking_uri(server.url)
+    yield mlflow.MlflowClient(server.url, server.url)
+    while mlflow.active_run():
+        mlflow.end_run()

@@ -18,7 +18,6 @@ import uuid
 import mlflow
 import pytest
 import requests
-from mlflow import MlflowClient
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
 
 from support.slipway_server import SlipwayServer
@@ -26,12 +25,6 @@ from support.slipway_server import SlipwayServer
 PROXY = "/api/2.0/mlflow-artifacts/"
 SLOW = pytest.mark.skipif(not os.environ.get("SLIPWAY_SLOW_TESTS"), reason="takes minutes: set SLIPWAY_SLOW_TESTS=1")
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    return MlflowClient(server.url, server.url)
 
 
 @pytest.fixture

@@ -11,18 +11,10 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunT
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from support.mlflow_calls import error_code
 from support.slipway_server import SlipwayServer
 
 GREATEST = 1.7976931348623157e308
-
-
-@pytest.fixture()
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    mlflow.set_registry_uri(server.url)
-    yield MlflowClient(server.url, server.url)
-    while mlflow.active_run():
-        mlflow.end_run()
 
 
 @pytest.fixture()
@@ -38,12 +30,6 @@ def run_id(client, experiment):
 @pytest.fixture()
 def model(client):
     return client.create_registered_model(f"model-{uuid.uuid4().hex}").name
-
-
-def error_code(call, *args, **kwargs):
-    with pytest.raises(MlflowException) as caught:
-        call(*args, **kwargs)
-    return caught.value.error_code
 
 
 class TestExperiments:

@@ -14,30 +14,21 @@ import requests
 import xgboost
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
-from mlflow.tracking import MlflowClient
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
+
+from support.mlflow_calls import error_code
 
 # MLflow 3 advises against pickled models at every load; stages are deprecated. Both are used all the same.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def error_code(call, *args, **kwargs):
-    with pytest.raises(MlflowException) as caught:
-        call(*args, **kwargs)
-    return caught.value.error_code
-
-
 @pytest.fixture()
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    mlflow.set_registry_uri(server.url)
+def client(client):
     # The requirements of a logged model are otherwise inferred by loading it in a fresh interpreter, for seconds each.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_REQUIREMENTS_INFERENCE_RAISE_ERRORS", "false")
-        yield MlflowClient(server.url, server.url)
-    while mlflow.active_run():
-        mlflow.end_run()
+        yield client
 
 
 @pytest.fixture()

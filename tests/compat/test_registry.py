@@ -13,22 +13,10 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from support.mlflow_calls import error_code
 from support.slipway_server import SlipwayServer, binary
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
-
-
-def error_code(call, *args, **kwargs):
-    with pytest.raises(MlflowException) as caught:
-        call(*args, **kwargs)
-    return caught.value.error_code
-
-
-@pytest.fixture()
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    mlflow.set_registry_uri(server.url)
-    return MlflowClient(server.url, server.url)
 
 
 @pytest.fixture()

@@ -10,8 +10,9 @@ import pytest
 import requests
 from mlflow.entities import AssessmentSource, Expectation, Feedback, SpanType, TraceState
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from support.mlflow_calls import error_code
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -25,23 +26,8 @@ def at_once():
 
 
 @pytest.fixture()
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    mlflow.set_registry_uri(server.url)
-    yield MlflowClient(server.url, server.url)
-    while mlflow.active_run():
-        mlflow.end_run()
-
-
-@pytest.fixture()
 def experiment(client):
     return mlflow.set_experiment(f"traces {uuid.uuid4().hex}").experiment_id
-
-
-def error_code(call, *args, **kwargs):
-    with pytest.raises(MlflowException) as caught:
-        call(*args, **kwargs)
-    return caught.value.error_code
 
 
 def traced(name="work", fail=False, **attributes) -> str:

@@ -13,17 +13,8 @@ import pytest
 import requests
 from mlflow.entities import Metric, Param, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 
 GREATEST = 1.7976931348623157e308
-
-
-@pytest.fixture()
-def client(server):
-    mlflow.set_tracking_uri(server.url)
-    yield MlflowClient(server.url, server.url)
-    while mlflow.active_run():
-        mlflow.end_run()
 
 
 @pytest.fixture()
