@@ -146,17 +146,39 @@ std::optional<Level> own_grant(const Users& users, const access::User& user,
   return std::nullopt;
 }
 
-Result<Json> effective(Users& users, const Caller&, Params& params) {
-  const auto name = params.text("username");
-  const auto type = params.text("resource_type");
-  const auto id = params.text("resource_id");
-  if (params.problem()) return *params.problem();
-  const auto user = find_user(users, name);
+// A user and a resource as a call names them, and as they are.
+struct Names {
+  std::string user, type, id;
+};
+struct Named {
+  access::User user;
+  Resource resource;
+};
+
+Names read_names(Params& params) {
+  Names names;
+  names.user = params.text("username");
+  names.type = params.text("resource_type");
+  names.id = params.text("resource_id");
+  return names;
+}
+
+Result<Named> find_named(const Users& users, const Names& names) {
+  auto user = find_user(users, names.user);
   if (!user) return user.error();
-  const auto resource = resource_in_mlflows_words(type, id);
+  auto resource = resource_in_mlflows_words(names.type, names.id);
   if (!resource) return resource.error();
-  const auto decision = access::decide(
-      *users.directory.snapshot(), {.user = user->id, .name = user->name}, *resource, Level::use);
+  return Named{*std::move(user), *std::move(resource)};
+}
+
+Result<Json> effective(Users& users, const Caller&, Params& params) {
+  const auto names = read_names(params);
+  if (params.problem()) return *params.problem();
+  const auto asked = find_named(users, names);
+  if (!asked) return asked.error();
+  const auto decision = access::decide(*users.directory.snapshot(),
+                                       {.user = asked->user.id, .name = asked->user.name},
+                                       asked->resource, Level::use);
   return Json{{"allowed", decision.allowed}, {"permission", word_of(decision.level)}};
 }
 
@@ -210,30 +232,22 @@ Result<void> set_level(Users& users, const Caller& caller, const access::User& u
 }
 
 Result<Json> grant(Users& users, const Caller& caller, Params& params) {
-  const auto name = params.text("username");
-  const auto type = params.text("resource_type");
-  const auto id = params.text("resource_id");
+  const auto names = read_names(params);
   const auto word = params.text("permission");
   if (params.problem()) return *params.problem();
-  const auto user = find_user(users, name);
-  if (!user) return user.error();
-  const auto resource = resource_in_mlflows_words(type, id);
-  if (!resource) return resource.error();
+  const auto asked = find_named(users, names);
+  if (!asked) return asked.error();
   const auto level = level_of(word);
   if (!level) return level.error();
-  return mlflow::empty_or(set_level(users, caller, *user, *resource, *level));
+  return mlflow::empty_or(set_level(users, caller, asked->user, asked->resource, *level));
 }
 
 Result<Json> revoke(Users& users, const Caller& caller, Params& params) {
-  const auto name = params.text("username");
-  const auto type = params.text("resource_type");
-  const auto id = params.text("resource_id");
+  const auto names = read_names(params);
   if (params.problem()) return *params.problem();
-  const auto user = find_user(users, name);
-  if (!user) return user.error();
-  const auto resource = resource_in_mlflows_words(type, id);
-  if (!resource) return resource.error();
-  return mlflow::empty_or(set_level(users, caller, *user, *resource, Level::none));
+  const auto asked = find_named(users, names);
+  if (!asked) return asked.error();
+  return mlflow::empty_or(set_level(users, caller, asked->user, asked->resource, Level::none));
 }
 
 // ---- grants on one kind, as clients before MLflow 3.14 set them ----

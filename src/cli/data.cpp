@@ -81,8 +81,7 @@ int list_datasets(const Globals& globals, Home& home, const std::string& name) {
 
 void add_data(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<DataFlags>();
-  CLI::App* data = app.add_subcommand("data", "Look at data: profile, validate, dataset versions");
-  data->require_subcommand(1);
+  CLI::App* data = noun(app, "data", "Look at data: profile, validate, dataset versions");
   CLI::App* profiled = data->add_subcommand(
       "profile", "What the columns of a file look like, and what is suspicious about them");
   profiled->add_option("file", flags->file, "CSV, Parquet or JSONL (.gz too), or a glob")

@@ -268,8 +268,7 @@ int migrate(const Globals& globals, const MigrateFlags& flags) {
 }  // namespace
 
 void add_database(CLI::App& app, Globals& globals) {
-  CLI::App* db = app.add_subcommand("db", "Check, copy, restore and bring up to date the database");
-  db->require_subcommand(1);
+  CLI::App* db = noun(app, "db", "Check, copy, restore and bring up to date the database");
 
   CLI::App* check_command = db->add_subcommand(
       "check",

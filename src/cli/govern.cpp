@@ -69,9 +69,7 @@ Result<governance::Node> node_of(Home& home, const std::string& text) {
 }  // namespace
 
 void add_govern(CLI::App& app, Globals& globals) {
-  CLI::App* audit =
-      app.add_subcommand("audit", "The tamper-evident log of everything that happened");
-  audit->require_subcommand(1);
+  CLI::App* audit = noun(app, "audit", "The tamper-evident log of everything that happened");
   CLI::App* check = audit->add_subcommand(
       "verify", "Prove the log whole, or name the entry that was tampered with (exit code 7)");
   check->add_flag("--json", globals.json, "Print JSON");

@@ -53,8 +53,7 @@ int export_all(const Globals& globals, const transfer::ExportOptions& options) {
 }  // namespace
 
 void add_moving(CLI::App& app, Globals& globals) {
-  CLI::App* import = app.add_subcommand("import", "Move in from another store");
-  import->require_subcommand(1);
+  CLI::App* import = noun(app, "import", "Move in from another store");
   auto options = std::make_shared<transfer::ImportOptions>();
   CLI::App* mlflow = import->add_subcommand(
       "mlflow", "Experiments, runs, models and artifacts of an MLflow server, or of its database");

@@ -6,8 +6,7 @@
 namespace slipway::cli {
 
 void add_pipelines(CLI::App& app, Globals& globals) {
-  CLI::App* pipelines = app.add_subcommand("pipelines", "Runs of pipelines");
-  pipelines->require_subcommand(1);
+  CLI::App* pipelines = noun(app, "pipelines", "Runs of pipelines");
   CLI::App* ls = pipelines->add_subcommand("ls", "List them, newest first");
   ls->add_flag("--json", globals.json, "Print JSON");
   ls->footer("Example: slipway pipelines ls");

@@ -2,8 +2,8 @@
 #include <iostream>
 #include <set>
 
-#include "cli/http_internal.h"
 #include "cli/progress_internal.h"
+#include "cli/remote_internal.h"
 
 namespace slipway::cli {
 namespace {
@@ -16,15 +16,15 @@ bool open_state(pipeline::StepState state) {
 
 class Follower {
  public:
-  Follower(const Globals& globals, const Context& ctx, const std::string& server)
-      : globals_(globals), ctx_(ctx), http_(server), progress_(globals.json) {}
+  Follower(const Globals& globals, const Context& ctx, RemoteServer& server)
+      : ctx_(ctx), server_(server), progress_(globals.json) {}
 
   Result<pipeline::RunReport> run(const RemoteRun& run) {
     auto job = start(run);
     if (!job) return job.error();
     bool cancelled = false;
     while (true) {
-      auto state = http_.get_json("/api/v1/jobs/" + *job);
+      auto state = server_.ask("GET", "/api/v1/jobs/" + *job);
       if (!state) return state.error();
       auto report = look(*job);
       if (!report) return report.error();
@@ -34,8 +34,7 @@ class Follower {
       if (ended) return ended_without_a_run(*state);
       if (ctx_.cancelled() && !cancelled) {
         cancelled = true;
-        auto asked = http_.send("POST", "/api/v1/jobs/" + *job + "/cancel", "{}", {});
-        if (!asked) return asked.error();
+        if (auto told = server_.cancel(*job); !told) return told.error();
       }
       std::this_thread::sleep_for(kRunPollEvery);
     }
@@ -48,28 +47,18 @@ class Follower {
                        {"reason", run.reason},
                        {"from", run.from},
                        {"use_cache", run.use_cache}};
-    auto answer = http_.send("POST", "/api/v1/pipelines/runs", body.dump(),
-                             {{"content-type", "application/json"}});
-    if (!answer) return answer.error();
-    auto json = parse_json(answer->body, "the server's answer");
-    if (answer->status == 202 && json) return json->value("job", "");
-    std::string said = answer->body;
-    if (json && json->is_object() && json->contains("error") && (*json)["error"].is_object())
-      said = (*json)["error"].value("message", said);
-    const Code code = answer->status == 400   ? Code::invalid_argument
-                      : answer->status == 401 ? Code::unauthenticated
-                      : answer->status == 403 ? Code::permission_denied
-                                              : Code::failed_precondition;
-    return Error{code, "the server does not run it: " + said};
+    auto begun = server_.ask("POST", "/api/v1/pipelines/runs", body.dump());
+    if (!begun) return begun.error();
+    return begun->value("job", "");
   }
 
   // The newest run of the job, told on the way; nothing before it has begun.
   Result<std::optional<pipeline::RunReport>> look(const std::string& job) {
-    auto list = http_.get_json("/api/v1/pipelines/runs?limit=1&job=" + job);
+    auto list = server_.ask("GET", "/api/v1/pipelines/runs?limit=1&job=" + job);
     if (!list) return list.error();
     const Json runs = list->value("runs", Json::array());
     if (runs.empty()) return std::optional<pipeline::RunReport>();
-    auto json = http_.get_json("/api/v1/pipelines/runs/" + runs[0].value("id", ""));
+    auto json = server_.ask("GET", "/api/v1/pipelines/runs/" + runs[0].value("id", ""));
     if (!json) return json.error();
     auto report = pipeline::run_report_from_json(*json);
     if (!report) return report.error();
@@ -98,9 +87,8 @@ class Follower {
     return failed_precondition(job.value("error", "the job ended, and made no run"));
   }
 
-  const Globals& globals_;
   const Context& ctx_;
-  HttpConnection http_;
+  RemoteServer& server_;
   Progress progress_;
   std::string told_run_;
   std::set<std::string> told_;
@@ -109,7 +97,9 @@ class Follower {
 }  // namespace
 
 int run_on_server(const Globals& globals, const Context& ctx, const RemoteRun& run) {
-  auto report = Follower(globals, ctx, run.server).run(run);
+  auto server = RemoteServer::at(run.server, "run it");
+  if (!server) return fail(server.error());
+  auto report = Follower(globals, ctx, **server).run(run);
   if (!report) return fail(report.error());
   return show_outcome(globals, *report);
 }

@@ -119,7 +119,7 @@ void add_run(CLI::App& app, Globals& globals) {
       run->add_option("--parallel", flags->parallel, "Steps at once (default: one per processor)");
   run->add_option("--server", flags->server,
                   "Have the server at this URL run it, on its own home, and follow it; the server "
-                  "reads the file by the same path")
+                  "reads the file by the same path. Its token is in SLIPWAY_TOKEN")
       ->excludes(parallel);
   run->add_option("--tracking-uri", flags->tracking_uri,
                   "The tracking server for the commands of the pipeline (MLFLOW_TRACKING_URI)");

@@ -36,6 +36,21 @@ struct UpFlags {
   bool verbose = false;
 };
 
+// A round of slipway's own work every so often, until it is to stop.
+template <class Round>
+void in_rounds(const std::stop_token& stop, const Round& round) {
+  Context ctx;
+  ctx.principal.name = "slipway";
+  ctx.stop = stop;
+  std::mutex sleep_mutex;
+  std::condition_variable_any sleep;
+  while (!stop.stop_requested()) {
+    round(ctx);
+    std::unique_lock lock(sleep_mutex);
+    sleep.wait_for(lock, stop, kKeepEvery, [] { return false; });
+  }
+}
+
 // What goes on without anybody asking: models follow the registry, windows are evaluated,
 // challengers judged, webhooks delivered, the audit log's head signed.
 class Keeper {
@@ -57,19 +72,12 @@ class Keeper {
   }
 
   void run(const std::stop_token& stop) {
-    Context ctx;
-    ctx.principal.name = "slipway";
-    ctx.stop = stop;
-    std::mutex sleep_mutex;
-    std::condition_variable_any sleep;
-    while (!stop.stop_requested()) {
+    in_rounds(stop, [this](const Context& ctx) {
       note("monitoring", catch_up(ctx));
       if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent)
         note("webhooks", sent.error());
       if (auto head = home_.audit().checkpoint(); !head) note("audit checkpoint", head.error());
-      std::unique_lock lock(sleep_mutex);
-      sleep.wait_for(lock, stop, kKeepEvery, [] { return false; });
-    }
+    });
   }
 
  private:
@@ -86,18 +94,10 @@ class Keeper {
 
 // On threads of its own: a receiver that hangs must not hold up the keeper, nor all the others.
 void tell_webhooks(Home& home, const std::stop_token& stop) {
-  Context ctx;
-  ctx.principal.name = "slipway";
-  ctx.stop = stop;
-  std::mutex sleep_mutex;
-  std::condition_variable_any sleep;
-  while (!stop.stop_requested()) {
-    if (auto told = home.webhooks().deliver(ctx); !told && told.error().code != Code::cancelled) {
+  in_rounds(stop, [&home](const Context& ctx) {
+    if (auto told = home.webhooks().deliver(ctx); !told && told.error().code != Code::cancelled)
       log::error("a round of the webhooks failed", {{"error", told.error().message}});
-    }
-    std::unique_lock lock(sleep_mutex);
-    sleep.wait_for(lock, stop, kKeepEvery, [] { return false; });
-  }
+  });
 }
 
 // Where this machine's own programs find the server. A server on all addresses is on loopback, too;

@@ -66,8 +66,7 @@ struct WebhookFlags {
 void add_webhooks(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<WebhookFlags>();
   CLI::App* hooks =
-      app.add_subcommand("webhooks", "Who is told of changes in the registry, and what is owed");
-  hooks->require_subcommand(1);
+      noun(app, "webhooks", "Who is told of changes in the registry, and what is owed");
   const auto with = [&globals](std::function<int(Home&)> body) {
     return [&globals, body = std::move(body)] {
       globals.exit_code = with_home(globals, {.create = false}, body);

@@ -8,7 +8,7 @@ import time
 import pytest
 import requests
 
-from support.flights import slipway, small_pipeline
+from support.flights import slipway, slipway_json, small_pipeline
 from support.slipway_server import SlipwayServer, binary
 
 STEPS = """\
@@ -102,3 +102,20 @@ def test_a_job_whose_server_was_killed_is_done_once(tmp_path):
     done = json.loads(slipway(home, "run", "--job", answer.json()["job"], file, "--json"))
     assert [step["state"] for step in done["steps"]] == ["cached"]
     assert counts.read_text().split() == ["x"]
+
+
+def test_a_server_that_asks_who_it_is_hears_a_token(tmp_path):
+    home = tmp_path / "home"
+    file = small_pipeline(tmp_path, STEPS)
+    with SlipwayServer(home, args=("--auth",)) as server:
+        slipway(home, "users", "add", "boss", "--admin", "--no-password")
+        token = slipway_json(home, "tokens", "create", "boss")["token"]
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:  # the server looks for new users now and then
+            if requests.get(server.url + "/api/v1/pipelines/runs", headers={"Authorization": f"Bearer {token}"}, timeout=10).ok:
+                break
+            time.sleep(0.05)
+        nobody = slipway(tmp_path / "unused", "run", "--server", server.url, file, check=False)
+        assert nobody.returncode == 5, nobody.stderr
+        done = slipway(tmp_path / "unused", "run", "--server", server.url, file, "--json", env={"SLIPWAY_TOKEN": token})
+        assert json.loads(done)["state"] == "succeeded" and json.loads(done)["actor"] == "boss"
