@@ -95,14 +95,18 @@ class [[nodiscard]] Result {
   explicit operator bool() const { return has_value(); }
   T& value() & { return std::get<0>(state_); }
   const T& value() const& { return std::get<0>(state_); }
-  T&& value() && { return std::get<0>(std::move(state_)); }
+  // By value: `for (auto& row : *rows())` must not walk a value that is gone.
+  T value() && { return std::get<0>(std::move(state_)); }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
-  T&& operator*() && { return std::move(*this).value(); }
+  T operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
   const Error& error() const { return std::get<1>(state_); }
-  T value_or(T other) const& { return has_value() ? value() : std::move(other); }
+  T value_or(T other) const& {
+    if (has_value()) return value();
+    return other;
+  }
 
  private:
   std::variant<T, Error> state_;
