@@ -5,6 +5,7 @@
 
 #include "access/directory.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/support.h"
 
 namespace slipway::access {
@@ -15,13 +16,9 @@ inline constexpr const char* kGood = "a long enough secret";
 class AccessTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(test::ok(database));
-    db_ = *std::move(database);
-    auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
-    ASSERT_TRUE(test::ok(log));
-    audit_ = *std::move(log);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
+    audit_ = test::opened(audit::Log::open(*db_, scratch_ / "keys", clock_));
     directory_ = open();
     ctx_.principal.name = "root";
   }

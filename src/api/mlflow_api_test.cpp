@@ -11,6 +11,7 @@
 #include "db/database.h"
 #include "registry/registry.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/support.h"
 #include "tracking/tracking.h"
 
@@ -26,22 +27,12 @@ using test::ok;
 class MlflowApiTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(ok(database));
-    db_ = *std::move(database);
-    auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
-    ASSERT_TRUE(ok(log));
-    log_ = *std::move(log);
-    auto tracking = tracking::Tracking::open(*db_, clock_, ids_);
-    ASSERT_TRUE(ok(tracking));
-    tracking_ = *std::move(tracking);
-    auto registry = registry::Registry::open(*db_, *log_, clock_);
-    ASSERT_TRUE(ok(registry));
-    registry_ = *std::move(registry);
-    auto store = blob::Store::open(scratch_ / "blobs");
-    ASSERT_TRUE(ok(store));
-    store_ = *std::move(store);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
+    log_ = test::opened(audit::Log::open(*db_, scratch_ / "keys", clock_));
+    tracking_ = test::opened(tracking::Tracking::open(*db_, clock_, ids_));
+    registry_ = test::opened(registry::Registry::open(*db_, *log_, clock_));
+    store_ = test::opened(blob::Store::open(scratch_ / "blobs"));
     add_mlflow_routes(router_, *tracking_, *registry_, *store_);
   }
 

@@ -9,6 +9,7 @@
 #include "api/mlflow_users.h"
 #include "base/hash.h"
 #include "serving/model_source.h"
+#include "support/opened.h"
 #include "support/support.h"
 
 namespace slipway::cli {
@@ -48,9 +49,7 @@ std::string_view name_of(Caller caller) {
 class RoutesTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto home = Home::open(scratch_ / "home", {.serving = true});
-    ASSERT_TRUE(test::ok(home));
-    home_ = *std::move(home);
+    home_ = test::opened(Home::open(scratch_ / "home", {.serving = true}));
     ctx_.principal.name = "tester";
     source_ = std::make_unique<serving::RegistrySource>(home_->db(), home_->registry(),
                                                         home_->blobs(), scratch_ / "cache");

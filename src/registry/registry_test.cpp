@@ -7,6 +7,7 @@
 #include "audit/audit.h"
 #include "db/database.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/support.h"
 
 namespace slipway::registry {
@@ -19,16 +20,10 @@ using test::ok;
 class RegistryTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(ok(database));
-    db_ = *std::move(database);
-    auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
-    ASSERT_TRUE(ok(log));
-    log_ = *std::move(log);
-    auto registry = Registry::open(*db_, *log_, clock_);
-    ASSERT_TRUE(ok(registry));
-    registry_ = *std::move(registry);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
+    log_ = test::opened(audit::Log::open(*db_, scratch_ / "keys", clock_));
+    registry_ = test::opened(Registry::open(*db_, *log_, clock_));
     ctx_.principal.name = "ada";
   }
   // A model with so many versions.

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "db/database.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/support.h"
 
 namespace slipway::tracing {
@@ -147,13 +148,9 @@ TEST(Otlp, DamagedBytesNeverCrash) {
 class TracesTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(ok(database));
-    db_ = *std::move(database);
-    auto opened = Traces::open(*db_, clock_, ids_, {.spans_per_trace = 4, .page = 100});
-    ASSERT_TRUE(ok(opened));
-    traces_ = *std::move(opened);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
+    traces_ = test::opened(Traces::open(*db_, clock_, ids_, {.spans_per_trace = 4, .page = 100}));
   }
 
   // A trace of one span that is over; its id.

@@ -1,4 +1,5 @@
 #include "blob/store.h"
+#include "support/opened.h"
 #include "tracking/tracking_test_internal.h"
 
 namespace slipway::tracking {
@@ -11,9 +12,7 @@ class ArtifactTest : public TrackingTest {
  protected:
   void SetUp() override {
     TrackingTest::SetUp();
-    auto store = blob::Store::open(scratch_ / "blobs");
-    ASSERT_TRUE(ok(store));
-    store_ = *std::move(store);
+    store_ = test::opened(blob::Store::open(scratch_ / "blobs"));
     run_ = new_run();
   }
   void put(const std::string& path, std::string_view bytes) {

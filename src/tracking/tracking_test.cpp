@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "support/opened.h"
 #include "tracking/tracking_test_internal.h"
 
 namespace slipway::tracking {
@@ -328,9 +329,7 @@ TEST_F(TrackingTest, SurvivesAnotherOpening) {
   ASSERT_TRUE(ok(tracking_->log_metric(id, {"m", 0.1 + 0.2, 1, 1})));
   tracking_.reset();
   db_.reset();
-  auto database = db::Database::open(test::database_at(scratch_ / "slipway.db"), {});
-  ASSERT_TRUE(ok(database));
-  db_ = *std::move(database);
+  db_ = test::opened(db::Database::open(test::database_at(scratch_ / "slipway.db"), {}));
   reopen();
   EXPECT_EQ(tracking_->run(id)->metric("m")->value, 0.1 + 0.2);
 }

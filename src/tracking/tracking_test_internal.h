@@ -5,6 +5,7 @@
 
 #include "db/database.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/support.h"
 #include "tracking/tracking.h"
 
@@ -13,17 +14,13 @@ namespace slipway::tracking {
 class TrackingTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(test::ok(database));
-    db_ = *std::move(database);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
     reopen();
   }
   void reopen() {
     tracking_.reset();
-    auto tracking = Tracking::open(*db_, clock_, ids_);
-    ASSERT_TRUE(test::ok(tracking));
-    tracking_ = *std::move(tracking);
+    tracking_ = test::opened(Tracking::open(*db_, clock_, ids_));
   }
   RunId new_run(const std::string& name = "", ExperimentId experiment = kDefaultExperiment) {
     auto run = tracking_->create_run(ctx_, {.experiment = experiment, .name = name});

@@ -5,6 +5,7 @@
 
 #include "base/guarded.h"
 #include "support/database.h"
+#include "support/opened.h"
 #include "support/small_server.h"
 #include "support/support.h"
 #include "webhooks/webhooks_internal.h"
@@ -65,22 +66,16 @@ std::string header(const std::string& request, const std::string& name) {
 class WebhooksTest : public testing::Test {
  protected:
   void SetUp() override {
-    auto database =
-        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false});
-    ASSERT_TRUE(ok(database));
-    db_ = *std::move(database);
-    auto log = audit::Log::open(*db_, scratch_ / "keys", clock_);
-    ASSERT_TRUE(ok(log));
-    audit_ = *std::move(log);
+    db_ = test::opened(
+        db::Database::open(test::database_at(scratch_ / "slipway.db"), {.durable = false}));
+    audit_ = test::opened(audit::Log::open(*db_, scratch_ / "keys", clock_));
     reopen({.allow_http = true});
   }
 
   void reopen(const Options& options) {
     webhooks_.reset();
-    auto opened =
-        Webhooks::open({*db_, *audit_, http_, clock_, ids_}, scratch_ / "keys", 1, options);
-    ASSERT_TRUE(ok(opened));
-    webhooks_ = *std::move(opened);
+    webhooks_ = test::opened(
+        Webhooks::open({*db_, *audit_, http_, clock_, ids_}, scratch_ / "keys", 1, options));
   }
 
   Webhook add(const std::string& url, const std::string& name = "hook",
