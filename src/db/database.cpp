@@ -270,6 +270,9 @@ Database::~Database() {
   }
   impl_->wake.notify_all();
   if (impl_->thread.joinable()) impl_->thread.join();
+  // SQLite folds its log into the file, and removes it, when the last session to close may write.
+  impl_->driver->let_go();
+  impl_->idle_readers.clear();
 }
 
 void Database::write_async(std::function<Result<void>(Transaction&)> body,

@@ -234,6 +234,21 @@ TEST_F(DatabaseTest, BackupIsADatabaseOfItsOwn) {
                           Code::failed_precondition));
 }
 
+TEST_F(DatabaseTest, LeavesOneFileWhenItIsClosed) {
+  if (test::on_postgres()) GTEST_SKIP() << "SQLite's files";
+  {
+    auto db = open();
+    ASSERT_TRUE(ok(db->migrate("m", kOne)));
+    ASSERT_TRUE(
+        ok(db->write([](Transaction& tx) { return tx.run("INSERT INTO t(name) VALUES('a')"); })));
+    EXPECT_EQ(count(*db), 1);
+    EXPECT_TRUE(ok(db->change_counter()));
+    EXPECT_TRUE(std::filesystem::exists(scratch / "test.db-wal"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(scratch / "test.db-wal"));
+  EXPECT_FALSE(std::filesystem::exists(scratch / "test.db-shm"));
+}
+
 TEST_F(DatabaseTest, RefusesAFileThatIsNoDatabase) {
   if (test::on_postgres()) GTEST_SKIP() << "PostgreSQL has no file";
   scratch.file("test.db",

@@ -73,14 +73,19 @@ class Translator {
     if (at(0, "PRAGMA")) return unimplemented("PRAGMA is SQLite's own");
     if (auto begun = begin_insert(); !begun) return begun.error();
     while (i_ < in_.size()) {
+      if (i_ == fence_end_) end_fixed_join();
       if (auto done = step(); !done) return done.error();
     }
+    if (i_ == fence_end_) end_fixed_join();
     end_order_term();
     if (auto ended = end_insert(); !ended) return ended.error();
     return std::move(out_);
   }
 
  private:
+  static constexpr std::string_view kAfterJoin[] = {"JOIN",  "LEFT",  "INNER", "CROSS", "WHERE",
+                                                    "GROUP", "ORDER", "LIMIT", "UNION"};
+
   // Looking at what comes.
   bool at(std::size_t index, std::string_view word) const {
     return index < in_.size() && is(in_[index], word);
@@ -160,7 +165,7 @@ class Translator {
     if (next_is(0, "LIKE")) return like();
     if (next_is(0, "IN") || (next_is(0, "NOT") && next_is(1, "IN"))) return in_list();
     if (next_is(0, "JSON_EACH")) return replace(1, "slipway_json_each");
-    if (next_is(0, "CROSS") && next_is(1, "JOIN") && joins_on()) return replace(2, "JOIN");
+    if (next_is(0, "CROSS") && next_is(1, "JOIN") && joins_on()) return begin_fixed_join();
     if (next_is(0, "INDEXED") && next_is(1, "BY")) return replace(3, "");
     if (next_is(0, "NOT") && next_is(1, "INDEXED")) return replace(2, "");
     if (next_is(0, "IS")) return is_same();
@@ -315,6 +320,33 @@ class Translator {
     return false;
   }
 
+  // SQLite keeps the order of tables that are cross-joined. PostgreSQL's planner keeps it, too, and
+  // looks the second up for each row of the first, when that is a subquery it cannot take apart:
+  // one with OFFSET.
+  bool begin_fixed_join() {
+    put("CROSS JOIN LATERAL (SELECT * FROM");
+    i_ += 2;
+    while (!next_is(0, "ON")) {
+      fence_alias_ = in_[i_].text;
+      put(in_[i_++]);
+    }
+    replace(1, "WHERE");
+    int depth = 0;
+    for (fence_end_ = i_; fence_end_ < in_.size(); ++fence_end_) {
+      const Token& token = in_[fence_end_];
+      if (token.text == "(") ++depth;
+      if (token.text == ")" && --depth < 0) break;
+      const auto ends = [&](std::string_view word) { return is(token, word); };
+      if (depth == 0 && std::ranges::any_of(kAfterJoin, ends)) break;
+    }
+    return true;
+  }
+
+  void end_fixed_join() {
+    put("OFFSET 0) " + fence_alias_);
+    fence_end_ = std::string::npos;
+  }
+
   // How many arguments the call has whose "(" is at `open`.
   std::size_t arguments(std::size_t open) const {
     std::size_t count = 1;
@@ -337,7 +369,7 @@ class Translator {
 
   void end_order_term() {
     if (!term_ || !in_order()) return;
-    const std::size_t begin = *term_;
+    std::size_t begin = *term_;
     std::size_t end = i_;
     term_.reset();
     if (begin >= end) return;
@@ -347,6 +379,13 @@ class Translator {
       --end;
     } else if (is(in_[end - 1], "FIRST") || is(in_[end - 1], "LAST")) {
       return;
+    }
+    // The beginning of a text is null where the text is.
+    if (is(in_[begin], "SUBSTR") && begin + 1 < end && in_[begin + 1].text == "(") {
+      begin += 2;
+      std::size_t comma = begin;
+      while (comma < end && in_[comma].text != ",") ++comma;
+      end = comma;
     }
     const bool is_column = end - begin == 1 || (end - begin == 3 && in_[begin + 1].text == ".");
     const bool has_nulls = is_column && !has_left_join_
@@ -484,6 +523,8 @@ class Translator {
   std::size_t i_ = 0;
   std::vector<Depth> depth_;
   bool order_at_top_ = false;
+  std::size_t fence_end_ = std::string::npos;  // where a join in a fixed order ends
+  std::string fence_alias_;
   std::optional<std::size_t> term_;  // where the order's term begins that is being read
   bool has_left_join_ = false;
   bool defines_table_ = false;

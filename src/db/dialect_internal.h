@@ -11,7 +11,8 @@
 //   x LIKE y, x GLOB ?                ILIKE without escapes; LIKE with the pattern translated
 //   ORDER BY                          nulls first, as SQLite has them, where there can be any
 //   LIMIT ?                           a negative limit is none
-//   a CROSS JOIN b ON …, x IS ?, max(a, b), min(a, b), ifnull, instr, ==, x'…', CAST(… AS …)
+//   a CROSS JOIN b ON …               b is looked up for each row of a, as in SQLite
+//   x IS ?, max(a, b), min(a, b), ifnull, instr, ==, x'…', CAST(… AS …)
 //   triggers that RAISE(ABORT, '…')   triggers that raise
 //   names that PostgreSQL reserves    quoted
 // Large results: a line "-- many rows" in the statement; see postgres_internal.h.

@@ -71,7 +71,11 @@ TEST(Dialect, TurnsStatementsIntoPostgresqls) {
       {"SELECT a FROM t WHERE a IS ? AND b IS NOT ? AND c IS NOT NULL",
        "SELECT a FROM t WHERE a IS NOT DISTINCT FROM $1 AND b IS DISTINCT FROM $2 AND c IS NOT "
        "NULL"},
-      {"SELECT a FROM t CROSS JOIN n ON n.id = t.a", "SELECT a FROM t JOIN n ON n.id = t.a"},
+      {"SELECT a FROM t CROSS JOIN n ON n.id = t.a",
+       "SELECT a FROM t CROSS JOIN LATERAL (SELECT * FROM n WHERE n.id = t.a OFFSET 0) n"},
+      {"SELECT a FROM t CROSS JOIN n m ON (m.id = t.a) AND m.b = ? WHERE t.a = ? LIMIT 1",
+       "SELECT a FROM t CROSS JOIN LATERAL (SELECT * FROM n m WHERE ( m.id = t.a ) AND m.b = $1 "
+       "OFFSET 0) m WHERE t.a = $2 LIMIT 1"},
       {"SELECT a FROM t CROSS JOIN n WHERE 1", "SELECT a FROM t CROSS JOIN n WHERE true"},
       {"SELECT a FROM t INDEXED BY t_a WHERE a == x'0aFF'",
        "SELECT a FROM t WHERE a = '\\x0aFF'::bytea"},
@@ -91,6 +95,8 @@ TEST(Dialect, KeepsNullsWhereSqliteHasThem) {
       {"SELECT a FROM t ORDER BY t.ended DESC, a DESC LIMIT 1",
        "SELECT a FROM t ORDER BY t.ended DESC NULLS LAST, a DESC LIMIT 1"},
       {"SELECT a FROM t ORDER BY a + 1", "SELECT a FROM t ORDER BY a + 1 NULLS FIRST"},
+      {"SELECT a FROM t ORDER BY substr(t.a, 1, 64), substr(ended, 1, 64)",
+       "SELECT a FROM t ORDER BY substr ( t.a, 1, 64 ), substr ( ended, 1, 64 ) NULLS FIRST"},
       {"SELECT a FROM t LEFT JOIN n ON n.id = a ORDER BY n.x",
        "SELECT a FROM t LEFT JOIN n ON n.id = a ORDER BY n.x NULLS FIRST"},
       {"SELECT (SELECT a FROM t ORDER BY ended LIMIT 1), b FROM t",

@@ -10,6 +10,7 @@
 
 #include "db/database.h"
 #include "db/postgres_internal.h"
+#include "db/postgres_statistics_internal.h"
 #include "db/server_lock.h"
 #include "support/database.h"
 #include "support/support.h"
@@ -296,6 +297,20 @@ TEST_F(PostgresTest, HasOneServerAtATime) {
     EXPECT_TRUE(ok(ServerLock::acquire(test::database_at(scratch / "other.db").string())));
   }
   EXPECT_TRUE(ok(ServerLock::acquire(place.string())));
+}
+
+TEST_F(PostgresTest, KnowsTheSizeOfATableThatHasJustBeenFilled) {
+  ASSERT_TRUE(ok(db->write([](Transaction& tx) {
+    return tx.run("--pg INSERT INTO t(name) SELECT 'row ' || i FROM generate_series(1, 5000) i");
+  })));
+  const auto url = parse_postgres_url(place.string());
+  ASSERT_TRUE(ok(url));
+  SharedCatalog catalog;
+  const auto session = PostgresSession::open(*url, {}, true, catalog);
+  ASSERT_TRUE(ok(session));
+  EXPECT_EQ(*refresh_statistics(**session), 1);
+  EXPECT_EQ(*(*session)->ask("SELECT reltuples FROM pg_class WHERE oid = 't'::regclass"), "5000");
+  EXPECT_EQ(*refresh_statistics(**session), 0);
 }
 
 TEST_F(PostgresTest, OrdersTextsByTheirBytes) {

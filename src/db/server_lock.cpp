@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "db/postgres_internal.h"
+#include "db/postgres_statistics_internal.h"
 
 namespace slipway::db {
 namespace {
@@ -45,11 +46,21 @@ struct ServerLock::Impl {
     }
   }
 
+  // Whoever has the database to itself looks after it.
+  void tend() {
+    if (session->lost()) return;
+    if (auto fresh = refresh_statistics(*session); !fresh)
+      log::warn("statistics stay as they are", {{"error", fresh.error().message}});
+  }
+
   void run(const std::stop_token& stop) {
     std::mutex mutex;
     std::condition_variable_any sleep;
     std::unique_lock lock(mutex);
-    while (!sleep.wait_for(lock, stop, kLookEvery, [&] { return stop.stop_requested(); })) look();
+    do {
+      look();
+      tend();
+    } while (!sleep.wait_for(lock, stop, kLookEvery, [&] { return stop.stop_requested(); }));
   }
 };
 

@@ -64,6 +64,8 @@ class Driver {
   // Makes what every database has before any module's schema.
   virtual Result<void> prepare(Session& writer) const = 0;
   virtual Result<std::int64_t> change_counter() const = 0;
+  // Gives up what it keeps open for itself, so that the last session to close is the writer's.
+  virtual void let_go() const {}
   virtual Result<std::vector<std::string>> check(Connection& connection) const = 0;
   // Writes a copy to a file that is empty so far, and reads one back.
   virtual Result<void> backup_to(const std::filesystem::path& file) const = 0;

@@ -40,6 +40,11 @@ class SqliteDriver final : public Driver {
     return (*rows)->integer(0);
   }
 
+  void let_go() const override {
+    const std::scoped_lock lock(counter_mutex_);
+    counter_.reset();
+  }
+
   Result<std::vector<std::string>> check(Connection& connection) const override {
     std::vector<std::string> findings;
     auto integrity = connection.query("PRAGMA integrity_check");

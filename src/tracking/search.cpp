@@ -139,9 +139,13 @@ Result<void> add_row_test(SqlText& query, const Condition& condition, Form form)
   }
   query.add("t.key = ?").bind(std::string_view(comparison.name.key));
   if (condition.target.entity == Entity::metric) {
-    // NaN is not equal to any number, and neither less nor greater.
-    query.add(comparison.op == Op::ne ? " AND (t.is_nan = 1 OR " : " AND (t.is_nan = 0 AND ");
-    if (auto added = query.compare_number("t.value", comparison); !added) return added;
+    // NaN is not equal to any number, and neither less nor greater. Sums are in no index: a probe
+    // goes by the run's number, also on PostgreSQL while it has no statistics of the table.
+    const std::string_view as_is = form == Form::list ? "" : " + 0";
+    query.add(" AND (t.is_nan").add(as_is);
+    query.add(comparison.op == Op::ne ? " = 1 OR " : " = 0 AND ");
+    const std::string value = "t.value" + std::string(as_is);
+    if (auto added = query.compare_number(value, comparison); !added) return added;
     query.add(")");
     return {};
   }
@@ -173,7 +177,8 @@ Result<void> add_condition(SqlText& query, const Condition& condition, Form form
     query.add(" t WHERE t.run = r.seq AND ");
   }
   if (auto added = add_row_test(query, condition, form); !added) return added;
-  query.add(")");
+  // With an OFFSET, PostgreSQL leaves the probe a probe, and does not make a join of it.
+  query.add(form == Form::list ? ")" : " LIMIT 1 OFFSET 0)");
   return {};
 }
 
