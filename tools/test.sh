@@ -5,12 +5,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 source tools/lib.sh
 
 all_parts=(unit postgres asan tsan api compat e2e fault)
+# Without a part, all but `unit`: `asan` is the same tests, so the release build compiles the program alone.
+default_parts=(asan postgres tsan api compat e2e fault)
 # Where threads share state: the part tsan.
 threaded_modules='base|db|blob|jobs|audit|access|webhooks|tracking|pipeline|server'
 # What keeps its rows in the database: the part postgres, where they are PostgreSQL's.
 stored_modules='db|jobs|audit|access|webhooks|data|tracking|tracing|registry|serving|monitoring|feedback|governance|transfer|pipeline|api|cli'
-# The part asan: whatever keeps bytes, parses, or does arithmetic over rows.
-memory_modules='base|db|blob|net|jobs|audit|access|webhooks|data|features|models|training|tuning|evaluation|tracking|tracing|registry|serving|monitoring|feedback|governance|pipeline|server'
 preset=$1
 shift
 
@@ -28,7 +28,7 @@ while (($#)); do
   fi
   shift
 done
-((${#parts[@]})) || parts=("${all_parts[@]}")
+((${#parts[@]})) || parts=("${default_parts[@]}")
 
 results=$PWD/build/test-results
 rm -rf "$results"
@@ -63,8 +63,13 @@ run_unit() {
 }
 
 part_unit() { run_unit "$preset" '[a-z]+'; }
-part_postgres() { run_unit "$preset" "$stored_modules" python3 tests/support/postgres_server.py; }
-part_asan() { run_unit asan "$memory_modules" "${fixed_addresses[@]}"; }
+part_asan() { run_unit asan '[a-z]+' "${fixed_addresses[@]}"; }
+# With the sanitized programs, when those are there: nothing is built twice.
+part_postgres() {
+  local built=$preset
+  if [[ " ${parts[*]} " == *' asan '* ]]; then built=asan; fi
+  run_unit "$built" "$stored_modules" "${fixed_addresses[@]}" python3 tests/support/postgres_server.py
+}
 part_tsan() { run_unit tsan "$threaded_modules" "${fixed_addresses[@]}"; }
 
 # The parts that drive the built program with pytest: tests/<part>.
