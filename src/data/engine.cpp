@@ -248,6 +248,13 @@ std::vector<std::string> Engine::relations() const {
   return {impl_->names.begin(), impl_->names.end()};
 }
 
+std::optional<Source> Engine::source_of(const std::string& name) const {
+  const std::scoped_lock lock(impl_->mutex);
+  const auto found = impl_->sources.find(name);
+  if (found == impl_->sources.end()) return std::nullopt;
+  return found->second;
+}
+
 Result<Schema> Engine::describe(const std::string& sql) {
   auto lease = impl_->lease();
   if (!lease) return lease.error();

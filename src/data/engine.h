@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,7 @@ class Engine {
   Result<void> add_source(const std::string& name, const Source& source);
   Result<void> add_table(const std::string& name, const TablePtr& table);  // copies
   std::vector<std::string> relations() const;                              // names, sorted
+  std::optional<Source> source_of(const std::string& name) const;  // of a relation over files
 
   // One SELECT (or VALUES, or FROM ...).
   Result<TablePtr> query(const Context& ctx, const std::string& sql);
