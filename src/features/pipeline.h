@@ -12,6 +12,7 @@
 // all const functions are thread-safe.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,13 +22,18 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "data/table.h"
+#include "features/matrix.h"
 #include "features/spec.h"
 
 namespace slipway::features {
 
+// What a boosted model gains by each column of the matrix, [cols]; for `select: {by: importance}`.
+using Importance = std::function<Result<std::vector<double>>(const Matrix& matrix)>;
+
 struct FitOptions {
   std::uint64_t seed = 0;  // of the folds of target encodings
   int threads = 0;         // 0: default_threads(); the fit is the same for any number
+  Importance importance{};
 };
 
 struct Fitted;
@@ -46,8 +52,8 @@ class Pipeline {
                                       const data::Batch& train, std::span<const double> target,
                                       const FitOptions& options = {});
 
-  static Result<Pipeline> from_json(const Json& json);
-  Json to_json() const;  // {"version": 1, …}; exact: every number comes back with the same bits
+  static Result<Pipeline> from_json(const Json& json);  // of this version or an older one
+  Json to_json() const;  // {"version": 2, …}; exact: every number comes back with the same bits
   const std::string& digest() const;  // SHA-256 of the canonical JSON
 
   const data::Schema& inputs() const;  // the columns it reads, and no others
@@ -61,8 +67,10 @@ class Pipeline {
   // threads.
   Result<void> transform(const data::Batch& batch, std::span<float> out, int threads = 0) const;
 
- private:
   struct Impl;
+  const Impl& impl() const { return *impl_; }  // for this folder
+
+ private:
   explicit Pipeline(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   static Result<Fitted> fit_all(const Context& ctx, const PipelineSpec& spec,
                                 const data::Batch& train, std::span<const double> target,

@@ -524,7 +524,7 @@ TEST_F(EverythingTest, SurvivesAnyDamageToItsJson) {
 }
 
 TEST(Pipeline, RefusesJsonOfAnotherVersion) {
-  EXPECT_TRUE(failed_with(Pipeline::from_json({{"version", 2}}), Code::unimplemented));
+  EXPECT_TRUE(failed_with(Pipeline::from_json({{"version", 3}}), Code::unimplemented));
   EXPECT_TRUE(failed_with(Pipeline::from_json(Json::array()), Code::data_loss));
 }
 

@@ -35,14 +35,12 @@ Result<LearningRows> LearningRows::load(const Context& ctx, const Services& serv
     return missing.error().at("target");
   }
   if (auto sound = spec.known.check_schema(schema); !sound) return sound.error();
-  auto bound = spec.features.bind(schema);
-  if (!bound) return bound.error();
-  std::vector<std::string> used;
-  for (const auto& binding : *bound) used.push_back(schema.fields[binding.column].name);
-  if (std::find(used.begin(), used.end(), spec.target) != used.end()) {
+  auto used = spec.features.reads(schema);
+  if (!used) return used.error();
+  if (std::find(used->begin(), used->end(), spec.target) != used->end()) {
     return invalid_argument("the target '" + spec.target + "' is among the features: take it out");
   }
-  if (auto known = spec.known.check_features(used); !known) return known.error();
+  if (auto known = spec.known.check_features(*used); !known) return known.error();
   auto labels = numbers_of(columns->batch(), spec.target);
   if (!labels) return labels.error();
   const auto held_out = static_cast<std::int64_t>(
