@@ -219,32 +219,9 @@ Result<CompiledRule> RuleCompiler::compile_rows(const Expectation& rule) {
     case Check::increasing:
     case Check::decreasing:
       return compile_order(rule);
-    case Check::z_score: {
-      if (auto number = want_number(name); !number) return number.error();
-      sql.of_values = false;
-      const auto figure = [&](std::string_view function) {
-        return fmt::format("(SELECT {}(CAST({} AS DOUBLE)) FROM {}{})", function, column, from_,
-                           rule.where.empty() ? "" : " WHERE " + rule.where + "\n");
-      };
-      sql.bad = fmt::format("abs(CAST({} AS DOUBLE) - {}) > {} * {}", column, figure("avg"),
-                            rule.max->dump(), figure("stddev_samp"));
-      return sql;
-    }
-    case Check::iqr: {
-      if (auto number = want_number(name); !number) return number.error();
-      sql.of_values = false;
-      // J. Tukey, "Exploratory data analysis" (1977): so many interquartile ranges off the
-      // quartiles
-      const auto quartiles =
-          fmt::format("(SELECT quantile_cont(CAST({} AS DOUBLE), [0.25, 0.75]) FROM {}{})", column,
-                      from_, rule.where.empty() ? "" : " WHERE " + rule.where + "\n");
-      sql.bad = fmt::format(
-          "(CAST({0} AS DOUBLE) < {1}[1] - {2} * ({1}[2] - {1}[1]) OR CAST({0} AS DOUBLE) > {1}[2] "
-          "+ "
-          "{2} * ({1}[2] - {1}[1]))",
-          column, quartiles, rule.max->dump());
-      return sql;
-    }
+    case Check::z_score:
+    case Check::iqr:
+      return compile_outliers(rule);
     case Check::compare: {
       const auto to = schema_.index(rule.to) ? quote_name(rule.to) : "(" + rule.to + "\n)";
       const auto holds = fmt::format("({} {} {})", column, rule.op, to);
@@ -280,6 +257,33 @@ Result<CompiledRule> RuleCompiler::compile_range(const Expectation& rule) const 
   return CompiledRule{.looked_at = present(rule.columns),
                       .bad = fmt::format("({})", fmt::join(outside, " OR ")),
                       .of_values = true};
+}
+
+// What is usual is found first, by one query; then it is a range.
+Result<CompiledRule> RuleCompiler::compile_outliers(const Expectation& rule) const {
+  const auto& name = rule.columns.front();
+  if (auto number = want_number(name); !number) return number.error();
+  const auto column = fmt::format("CAST({} AS DOUBLE)", quote_name(name));
+  // J. Tukey, "Exploratory data analysis" (1977): so many interquartile ranges off the quartiles
+  const auto figures =
+      rule.check == Check::iqr
+          ? fmt::format("quantile_cont({0}, 0.25) AS a, quantile_cont({0}, 0.75) AS b", column)
+          : fmt::format("avg({0}) AS a, stddev_samp({0}) AS b", column);
+  const auto found =
+      fetch_columns(ctx_, engine_,
+                    fmt::format("SELECT {} FROM {}{}", figures, from_,
+                                rule.where.empty() ? "" : " WHERE " + rule.where + "\n"));
+  if (!found) return found.error();
+  const double a = found->batch().columns[0].number(0);
+  const double b = found->batch().columns[1].number(0);
+  CompiledRule sql{.looked_at = present(rule.columns), .bad = "false", .of_values = true};
+  if (std::isnan(a) || std::isnan(b)) return sql;  // no rows, or one
+  const double times = rule.max->get<double>();
+  const double low = rule.check == Check::iqr ? a - times * (b - a) : a - times * b;
+  const double high = rule.check == Check::iqr ? b + times * (b - a) : a + times * b;
+  sql.bad =
+      fmt::format("({0} < CAST({1} AS DOUBLE) OR {0} > CAST({2} AS DOUBLE))", column, low, high);
+  return sql;
 }
 
 Result<CompiledRule> RuleCompiler::compile_set(const Expectation& rule) const {

@@ -52,6 +52,7 @@ class RuleCompiler {
   Result<CompiledRule> compile_rows(const Expectation& rule);
   Result<CompiledRule> compile_figure(const Expectation& rule);
   Result<CompiledRule> compile_range(const Expectation& rule) const;
+  Result<CompiledRule> compile_outliers(const Expectation& rule) const;
   Result<CompiledRule> compile_set(const Expectation& rule) const;
   Result<CompiledRule> compile_patterns(const Expectation& rule);
   Result<CompiledRule> compile_order(const Expectation& rule) const;

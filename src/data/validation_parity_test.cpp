@@ -221,7 +221,11 @@ class ParityTest : public ::testing::Test {
       EXPECT_EQ(rule.ok, row.ok) << rule.message;
       EXPECT_EQ(rule.unexpected, row.unexpected);
       EXPECT_EQ(validation->report.rows, 5);
-      reports[parquet ? 1 : 0] = canonical(validation->report.to_json());
+      auto json = validation->report.to_json();
+      // sums in another order differ in their last bits
+      if (auto& seen = json["rules"][0]["observed"]; seen.is_number_float())
+        seen = fmt::format("{:.12g}", seen.get<double>());
+      reports[parquet ? 1 : 0] = canonical(json);
     }
     EXPECT_EQ(reports[0], reports[1]) << "SQL alone and the pass over Parquet differ";
   }
