@@ -26,7 +26,7 @@ bool is_dataset_name(const std::string& text) {
 }
 
 Result<data::Source> source_of_dataset(const Globals& globals, const std::string& name,
-                                       std::vector<Json>* earlier) {
+                                       std::vector<data::EarlierVersion>* earlier) {
   auto home =
       Home::open(globals.home,
                  {.create = false, .database = globals.database, .artifacts = globals.artifacts});
@@ -47,7 +47,7 @@ Result<data::Source> source_of_dataset(const Globals& globals, const std::string
     if (older) {
       auto manifest = datasets.manifest(version.ref);
       if (!manifest) return manifest.error();
-      earlier->insert(earlier->begin(), manifest->validation);
+      earlier->insert(earlier->begin(), {manifest->validation, manifest->profile});
     }
     older = older || version.ref == *ref;
   }
@@ -69,7 +69,7 @@ class Workbench {
   }
 
   Result<void> add(const std::string& relation, const std::string& name,
-                   std::vector<Json>* earlier = nullptr) {
+                   std::vector<data::EarlierVersion>* earlier = nullptr) {
     auto source = is_dataset_name(name) ? source_of_dataset(globals_, name, earlier)
                                         : data::Source::of_file(name);
     if (!source) return source.error();
@@ -189,20 +189,20 @@ int validate_data(const Globals& globals, const QualityFlags& flags) {
     if (!time) return fail(time.error());
     options.reference_time = *time;
   }
-  std::vector<Json> earlier;
+  std::vector<data::EarlierVersion> earlier;
   for (const auto& path : flags.history) {
     auto text = read_file(path);
     if (!text) return fail(text.error());
     auto json = parse_json(*text, path);
     if (!json) return fail(json.error());
-    earlier.push_back(std::move(*json));
+    earlier.push_back({std::move(*json), nullptr});
   }
   auto bench = Workbench::open(globals, flags, ctx);
   if (!bench) return fail(bench.error());
-  std::vector<Json> versions;
+  std::vector<data::EarlierVersion> versions;
   if (auto added = bench->add("data", flags.data, &versions); !added) return fail(added.error());
   earlier.insert(earlier.begin(), versions.begin(), versions.end());
-  options.history = data::history_of(earlier);
+  options.history = data::history_of(expectations, earlier);
   for (const auto& text : flags.with) {
     auto named = named_data(text);
     if (!named) return fail(named.error());

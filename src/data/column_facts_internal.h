@@ -10,6 +10,7 @@
 #include "base/context.h"
 #include "data/group_scan_internal.h"
 #include "data/profile_internal.h"
+#include "data/validation.h"
 
 namespace slipway::data {
 
@@ -89,6 +90,10 @@ Result<std::vector<ColumnFacts>> gather_facts(const Context& ctx, const GroupSca
 // those columns.
 Result<TablePtr> repeated_keys(const Context& ctx, const GroupScan& scan, const KeyFacts& key,
                                int threads);
+
+// The figure of a rule of one column; NaN when there is no value to compute it from, nothing when
+// the facts do not tell.
+std::optional<double> figure_of(const Expectation& rule, const ColumnFacts& facts);
 
 // The values with their counts as rows: the column, and kCountColumn.
 inline constexpr std::string_view kCountColumn = "slipway n";

@@ -121,9 +121,8 @@ std::string render_html(const Comparison& comparison, const std::string& title) 
       "<h2>Columns</h2>\n<table><tr><th>column</th><th>type</th><th class=\"n\">values changed</th>"
       "<th class=\"n\">moved</th><th class=\"n\">PSI</th><th "
       "class=\"n\">p</th><th>what</th></tr>\n";
-  std::size_t shown = 0;
   for (const auto& column : comparison.columns) {
-    if (++shown > 1000) break;
+    if (body.size() > html::kMostBytes) break;
     const auto schema = schema_change(column);
     const auto moved = distribution_change(column);
     body += fmt::format(

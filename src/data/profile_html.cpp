@@ -8,8 +8,7 @@ namespace slipway::data {
 
 namespace {
 
-constexpr std::size_t kMostCards = 200;
-constexpr std::size_t kMostLines = 2000;
+constexpr std::size_t kMostNotesBytes = 200'000;
 constexpr std::size_t kMostPairs = 60;
 
 std::string number_cell(const ColumnProfile& column, double value) {
@@ -113,9 +112,9 @@ std::string render_html(const Profile& profile, const std::string& title) {
                     suspicious > 0 ? "warn" : "good"}});
   if (suspicious > 0) {
     body += "<h2>Suspicious</h2>\n<table>";
-    std::size_t shown = 0;
     for (const auto& column : profile.columns) {
-      if (column.notes.empty() || ++shown > kMostLines) continue;
+      if (column.notes.empty()) continue;
+      if (body.size() > kMostNotesBytes) break;  // the cards below tell the rest
       body += fmt::format("<tr><td>{}</td><td>{}</td></tr>\n", html::clipped(column.name, 80),
                           notes_list(column));
     }
@@ -138,26 +137,16 @@ std::string render_html(const Profile& profile, const std::string& title) {
     body += "</table>\n";
   }
   body += "<h2>Columns</h2>\n<div class=\"cards\">";
-  for (std::size_t i = 0; i < std::min(kMostCards, profile.columns.size()); ++i)
-    body += card(profile.columns[i]);
+  std::size_t shown = 0;
+  for (; shown < profile.columns.size(); ++shown) {
+    const auto next = card(profile.columns[shown]);
+    if (body.size() + next.size() > html::kMostBytes) break;
+    body += next;
+  }
   body += "</div>\n";
-  if (profile.columns.size() > kMostCards) {
-    body +=
-        "<table><tr><th>column</th><th>type</th><th class=\"n\">null</th><th class=\"n\">distinct"
-        "</th></tr>\n";
-    const auto until = std::min(profile.columns.size(), kMostCards + kMostLines);
-    for (std::size_t i = kMostCards; i < until; ++i) {
-      const auto& column = profile.columns[i];
-      body += fmt::format(
-          "<tr><td>{}</td><td>{}</td><td class=\"n\">{:.3g} %</td><td class=\"n\">{}"
-          "</td></tr>\n",
-          html::clipped(column.name, 60), to_string(column.type), column.null_share() * 100,
-          html::grouped(column.distinct));
-    }
-    body += "</table>\n";
-    if (until < profile.columns.size())
-      body += fmt::format("<p class=\"dim\">{} more columns: see the JSON.</p>\n",
-                          profile.columns.size() - until);
+  if (shown < profile.columns.size()) {
+    body += fmt::format("<p class=\"dim\">{} more columns: see the JSON.</p>\n",
+                        profile.columns.size() - shown);
   }
   return html::page(title, body);
 }

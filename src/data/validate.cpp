@@ -215,69 +215,12 @@ class ValidationRun {
   bool take_figure(std::size_t i) {
     const auto& rule = rules_[i];
     const auto& facts = *facts_of(rule.columns.front());
-    const auto present = facts.rows - facts.nulls;
-    double figure = std::numeric_limits<double>::quiet_NaN();
-    std::int64_t looked = present;
-    switch (rule.check) {
-      case Check::null_share:
-        looked = facts.rows;
-        if (facts.rows > 0)
-          figure = static_cast<double>(facts.nulls) / static_cast<double>(facts.rows);
-        break;
-      case Check::distinct_count:
-      case Check::distinct_share:
-        if (!facts.counted) return false;
-        figure = static_cast<double>(facts.values.size());
-        if (rule.check == Check::distinct_share) figure /= static_cast<double>(present);
-        if (present == 0 && rule.check == Check::distinct_share) figure = std::nan("");
-        break;
-      case Check::min:
-      case Check::max:
-      case Check::freshness:
-      case Check::mean:
-      case Check::sum:
-      case Check::stddev:
-        if (facts.not_finite > 0) return false;
-        if (present == 0) break;
-        figure = rule.check == Check::min      ? facts.min
-                 : rule.check == Check::mean   ? facts.sum / static_cast<double>(present)
-                 : rule.check == Check::sum    ? facts.sum
-                 : rule.check != Check::stddev ? facts.max
-                 : present > 1 ? std::sqrt(facts.moments.squares / static_cast<double>(present - 1))
-                               : std::nan("");
-        break;
-      case Check::median:
-      case Check::quantile:
-        if (!facts.counted || facts.not_finite > 0) return false;
-        if (present > 0)
-          figure = quantile_of(facts, rule.check == Check::median ? 0.5 : rule.probability);
-        break;
-      default:
-        return false;
-    }
-    figures_[i] = figure;
-    report().rules[i].rows = looked;
+    const auto figure = figure_of(rule, facts);
+    if (!figure) return false;
+    figures_[i] = *figure;
+    report().rules[i].rows =
+        rule.check == Check::null_share ? facts.rows : facts.rows - facts.nulls;
     return true;
-  }
-
-  // Between the two nearest values, as DuckDB's quantile_cont.
-  static double quantile_of(const ColumnFacts& facts, double probability) {
-    std::vector<std::pair<double, std::int64_t>> values;
-    for (const auto& item : facts.values.items())
-      values.emplace_back(facts.number_of(item.key), item.count);
-    std::sort(values.begin(), values.end());
-    const double at = probability * static_cast<double>(facts.rows - facts.nulls - 1);
-    const auto value_at = [&](std::int64_t rank) {
-      for (const auto& [value, count] : values) {
-        if (rank < count) return value;
-        rank -= count;
-      }
-      return values.back().first;
-    };
-    const auto low = static_cast<std::int64_t>(std::floor(at));
-    const double below = value_at(low);
-    const double above = value_at(static_cast<std::int64_t>(std::ceil(at)));
-    return below + (above - below) * (at - static_cast<double>(low));
   }
 
   // Duplicates that the pass over Parquet did not find: by SQL, which spills.

@@ -163,8 +163,16 @@ struct ValidationOptions {
   std::map<std::string, std::vector<double>> history;  // by rule name, oldest first: for learn
 };
 
-// The figures of earlier reports (their JSON, oldest first) by rule name.
-std::map<std::string, std::vector<double>> history_of(const std::vector<Json>& reports);
+// What is known of an earlier version of the data: its report and its profile, as JSON; either may be
+// null.
+struct EarlierVersion {
+  Json report;
+  Json profile;
+};
+// For rules that learn: the figures of earlier versions (oldest first) by rule name. Out of a
+// version's report when the rule stood in it, else, for a rule without `where`, out of its profile.
+std::map<std::string, std::vector<double>> history_of(const std::vector<Expectation>& expectations,
+                                                      const std::vector<EarlierVersion>& versions);
 
 struct Validation {
   Report report;

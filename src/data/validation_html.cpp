@@ -7,8 +7,6 @@ namespace slipway::data {
 
 namespace {
 
-constexpr std::size_t kMostRulesShown = 1000;
-
 std::string rule_row(const RuleResult& rule) {
   const auto [mark, kind] = rule.ok          ? std::pair{"passed", "good"}
                             : rule.set_aside ? std::pair{"set aside", "warn"}
@@ -74,12 +72,16 @@ std::string render_html(const Report& report, const std::string& title) {
   body +=
       "<h2>Rules</h2>\n<table><tr><th></th><th>rule</th><th class=\"n\">rows looked at</th><th "
       "class=\"n\">unexpected</th><th>wanted and seen</th></tr>\n";
-  for (std::size_t i = 0; i < std::min(rules.size(), kMostRulesShown); ++i)
-    body += rule_row(*rules[i]);
+  std::size_t shown = 0;
+  for (; shown < rules.size(); ++shown) {
+    const auto row = rule_row(*rules[shown]);
+    if (body.size() + row.size() > html::kMostBytes) break;
+    body += row;
+  }
   body += "</table>\n";
-  if (rules.size() > kMostRulesShown) {
+  if (shown < rules.size()) {
     body += fmt::format("<p class=\"dim\">{} more rules: see the JSON report.</p>\n",
-                        rules.size() - kMostRulesShown);
+                        rules.size() - shown);
   }
   return html::page(title, body);
 }

@@ -29,28 +29,6 @@ Json Report::to_json() const {
   return {{"ok", ok()}, {"rows", rows}, {"quarantined", quarantined}, {"rules", std::move(list)}};
 }
 
-std::map<std::string, std::vector<double>> history_of(const std::vector<Json>& reports) {
-  std::map<std::string, std::vector<double>> history;
-  for (const auto& report : reports) {
-    if (!report.is_object()) continue;
-    const auto rules = report.find("rules");
-    if (rules == report.end() || !rules->is_array()) continue;
-    for (const auto& rule : *rules) {
-      if (!rule.is_object()) continue;
-      const auto observed = rule.find("observed");
-      const auto name = rule.find("name");
-      if (observed == rule.end() || name == rule.end() || !name->is_string()) continue;
-      if (observed->is_number()) {
-        history[name->get<std::string>()].push_back(observed->get<double>());
-      } else if (observed->is_string()) {  // the least or the greatest time
-        if (const auto time = parse_time(observed->get_ref<const std::string&>()); time)
-          history[name->get<std::string>()].push_back(static_cast<double>(to_micros(*time)));
-      }
-    }
-  }
-  return history;
-}
-
 std::string render_text(const Report& report) {
   std::vector<std::array<std::string, 5>> lines = {{"", "check", "rows", "unexpected", "seen"}};
   std::size_t failed = 0;
