@@ -11,6 +11,7 @@
 // dataset.{before_commit,after_commit}.
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -142,5 +143,10 @@ class DatasetStore {
 // Whole Parquet files as one table of the five types; all must have the same schema.
 Result<TablePtr> read_parquet(const Context& ctx, const std::vector<std::filesystem::path>& files,
                               const std::vector<std::string>& columns = {});
+// The same piece by piece, a row group each, in order; at least one piece, which may have no rows.
+Result<void> walk_parquet(const Context& ctx, const std::vector<std::filesystem::path>& files,
+                          const std::function<Result<void>(const TablePtr&)>& take);
+// How many rows the files say they have.
+Result<std::int64_t> parquet_rows(const std::vector<std::filesystem::path>& files);
 
 }  // namespace slipway::data

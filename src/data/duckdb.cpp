@@ -30,6 +30,7 @@ std::string place_in(const SqlText& text, const Json& report) {
   if (text.sql.empty()) return "";
   const auto& file = text.origin.file;
   const auto somewhere = file.empty() ? std::string("SQL: ") : file + ": ";
+  if (!text.origin.exact) return somewhere;
   const auto at = report.find("position");
   if (at == report.end() || !at->is_string()) return somewhere;
   const auto& digits = at->get_ref<const std::string&>();

@@ -39,6 +39,8 @@ struct SqlOrigin {
   std::string file;  // empty: messages count lines and columns in the SQL itself
   int line = 1;      // of the SQL's first line
   int indent = 0;    // columns left of every line
+  bool exact =
+      true;  // false: `file` is a place already, and the SQL was made from what stands there
 };
 
 // What adding a source told beside its columns.
