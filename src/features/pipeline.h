@@ -34,6 +34,7 @@ struct FitOptions {
   std::uint64_t seed = 0;  // of the folds of target encodings
   int threads = 0;         // 0: default_threads(); the fit is the same for any number
   Importance importance{};
+  const ViewSource* views = nullptr;  // for the views of the spec
 };
 
 struct Fitted;
@@ -57,11 +58,16 @@ class Pipeline {
   const std::string& digest() const;  // SHA-256 of the canonical JSON
 
   const data::Schema& inputs() const;  // the columns it reads, and no others
+  // Views it looks up in, by their keys and times among the inputs. Fitted, it goes on with the
+  // views it was fitted with; one from JSON needs to be told where to find them.
+  const std::vector<ViewSpec>& views() const;
+  Pipeline with_views(std::shared_ptr<const ViewSource> source) const;
   const std::vector<std::string>& outputs()
       const;  // the matrix's columns: "temp", "carrier=UA", "time_hour.hour"
   const std::vector<std::string>& notes()
       const;  // remarks of the fit (a constant column …); not part of the value
 
+  // failed_precondition when a view is not there, or is declared otherwise than when fitting.
   // Columns are found by name; others are ignored. `out` is [rows, outputs] row-major. Allocates
   // nothing after a thread's first calls unless the batch is large enough to be worth several
   // threads.
@@ -76,6 +82,7 @@ class Pipeline {
                                 const data::Batch& train, std::span<const double> target,
                                 const FitOptions& options, bool with_matrix);
   std::shared_ptr<const Impl> impl_;
+  std::shared_ptr<const ViewSource> view_source_;
 };
 
 struct Fitted {

@@ -1,8 +1,11 @@
 // Fitting: each column's chain over all training rows, then the matrix they become.
+#include <sys/mman.h>
+
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "base/guarded.h"
 #include "base/parallel.h"
 #include "features/matrix.h"
 #include "features/pipeline_internal.h"
@@ -59,31 +62,31 @@ std::size_t kept_by(const std::vector<Transform>& transforms) {
 
 struct FittedChain {
   Chain chain;
-  std::vector<float> out_of_fold;  // [rows, width] when the chain encodes the target
+  TrainedColumns trained;  // when a matrix is wanted
   std::vector<std::string> notes;
 };
 
 Result<FittedChain> fit_chain(const Selection& selection, const data::Field& field,
                               const data::ColumnView& column, std::span<const double> target,
-                              std::uint64_t seed) {
+                              std::uint64_t seed, bool keep) {
   const auto rows = static_cast<std::size_t>(column.rows);
   FittedChain out;
   out.chain.suffix = selection.suffix;
   out.chain.kept = kept_by(selection.apply);
   std::size_t flags = 0;
-  bool encodes_target = false;
   for (const Transform& transform : selection.apply) {
     const auto* impute = std::get_if<Impute>(&transform);
     flags += impute != nullptr && impute->indicator ? 1 : 0;
-    encodes_target |= std::holds_alternative<TargetEncode>(transform);
   }
   // The parts of a time are many, and as a rule nothing that is fitted follows them.
   const bool only_time =
       selection.apply.size() == 1 && std::holds_alternative<DateTime>(selection.apply[0]);
-  std::vector<double> values(only_time ? 0 : rows * out.chain.kept);
-  std::vector<double> flag_values(rows * flags);
+  // Every stage writes its numbers before another reads them.
+  const auto values =
+      std::make_unique_for_overwrite<double[]>(only_time ? 0 : rows * out.chain.kept);
+  const auto flag_values = std::make_unique_for_overwrite<double[]>(rows * flags);
   FitBlock fit;
-  fit.block = {&column, 0, rows, rows, only_time ? nullptr : values.data(), flag_values.data()};
+  fit.block = {&column, 0, rows, rows, only_time ? nullptr : values.get(), flag_values.get()};
   fit.shape = first_shape(field, selection.suffix);
   fit.target = target;
   fit.seed = seed;
@@ -125,10 +128,8 @@ Result<FittedChain> fit_chain(const Selection& selection, const data::Field& fie
         "no training row has a value here; leave the column out, or impute a constant"));
   }
   out.chain.shape = std::move(fit.shape);
-  if (encodes_target) {
-    out.out_of_fold.resize(rows * out.chain.width());
-    write_block(out.chain, fit.block, out.out_of_fold.data(), out.chain.width());
-  }
+  const bool writes = !out.chain.stages.empty() && out.chain.stages.back()->writes();
+  if (keep && !only_time && !writes) out.trained = trained_columns(out.chain, fit.block);
   return out;
 }
 
@@ -138,6 +139,72 @@ struct Made {
   std::vector<data::Field> fields;
   std::vector<DerivedValues> values;
   std::vector<data::ColumnView> columns;  // views of the values
+};
+
+// The training rows with the views' columns behind their own.
+struct Widened {
+  data::Schema schema;
+  std::vector<ViewPtr> views;
+  std::vector<std::vector<double>> values;  // of the views' columns
+  data::Batch batch;                        // borrows schema and values
+};
+
+Result<void> widen(const Context& ctx, const PipelineSpec& spec, const data::Batch& train,
+                   const FitOptions& options, Widened& out) {
+  auto schema = spec.with_views(*train.schema);
+  if (!schema) return schema.error();
+  out.schema = std::move(*schema);
+  out.batch = train;
+  out.batch.schema = &out.schema;
+  const auto rows = static_cast<std::size_t>(train.rows);
+  for (const ViewSpec& wanted : spec.views) {
+    ViewPtr view = options.views == nullptr ? nullptr : options.views->find(wanted.name);
+    if (view == nullptr || view->digest() != wanted.digest()) {
+      return failed_precondition("the view '" + wanted.name +
+                                 "' was not built before fitting, or is another");
+    }
+    const std::size_t width = wanted.values.size();
+    std::vector<double> found(rows * width);
+    Guarded<Result<void>> outcome;
+    parallel_for(
+        rows, kRowsPerTask,
+        [&](std::size_t begin, std::size_t end) {
+          if (ctx.cancelled()) return;
+          auto done = view->look_up(
+              train.slice(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end - begin)),
+              std::span(found).subspan(begin * width, (end - begin) * width));
+          if (!done) outcome.with([&](auto& value) { value = std::move(done); });
+        },
+        options.threads);
+    if (auto done = outcome.with([](const auto& value) { return value; }); !done) return done;
+    if (auto sought = ctx.check(); !sought) return sought;
+    for (std::size_t v = 0; v < width; ++v) {
+      std::vector<double> column(rows);
+      for (std::size_t row = 0; row < rows; ++row) column[row] = found[row * width + v];
+      out.values.push_back(std::move(column));
+    }
+    out.views.push_back(std::move(view));
+  }
+  for (const std::vector<double>& column : out.values) {
+    out.batch.columns.push_back(
+        {.type = data::Type::float64, .rows = train.rows, .values = column.data()});
+  }
+  return {};
+}
+
+// The views a pipeline was fitted with.
+class FittedViews final : public ViewSource {
+ public:
+  explicit FittedViews(std::vector<ViewPtr> views) : views_(std::move(views)) {}
+  ViewPtr find(const std::string& name) const override {
+    for (const ViewPtr& view : views_) {
+      if (view->spec().name == name) return view;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::vector<ViewPtr> views_;
 };
 
 Result<Made> derive(const Context& ctx, const PipelineSpec& spec, const data::Batch& train,
@@ -168,6 +235,18 @@ Result<Made> derive(const Context& ctx, const PipelineSpec& spec, const data::Ba
     out.columns.push_back(out.values[d].view(out.expressions[d].type(), train.rows));
   }
   return out;
+}
+
+// Room for a matrix. The kernel hands out memory a page at a time when it is first touched; large
+// pages make that some hundred times fewer. Where it has none, nothing changes.
+void allocate(std::vector<float>& matrix, std::size_t size) {
+  constexpr std::uintptr_t kLargePage = std::uintptr_t{1} << 21;
+  matrix.reserve(size);
+  const auto begin =
+      (reinterpret_cast<std::uintptr_t>(matrix.data()) + kLargePage - 1) & ~(kLargePage - 1);
+  const auto end = reinterpret_cast<std::uintptr_t>(matrix.data() + size) & ~(kLargePage - 1);
+  if (begin < end) (void)madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  matrix.resize(size);
 }
 
 // Only these columns of the matrix, in place.
@@ -207,16 +286,19 @@ Result<Fitted> Pipeline::fit_all(const Context& ctx, const PipelineSpec& spec,
   }
   const auto bindings = spec.bind(*train.schema);
   if (!bindings) return bindings.error();
-  auto made = derive(ctx, spec, train, options.threads);
+  Widened wide;
+  if (auto done = widen(ctx, spec, train, options, wide); !done) return done.error();
+  auto made = derive(ctx, spec, wide.batch, options.threads);
   if (!made) return made.error();
-  const std::size_t own = train.schema->fields.size();
+  const std::size_t own = wide.schema.fields.size();
   const auto column_of = [&](std::size_t column) -> const data::ColumnView& {
-    return column < own ? train.columns[column] : made->columns[column - own];
+    return column < own ? wide.batch.columns[column] : made->columns[column - own];
   };
   const auto field_of = [&](std::size_t column) {
-    return column < own ? train.schema->fields[column] : made->fields[column - own];
+    return column < own ? wide.schema.fields[column] : made->fields[column - own];
   };
 
+  const bool matrix_wanted = with_matrix || !spec.selects.empty();
   std::vector<std::optional<Result<FittedChain>>> fits(bindings->size());
   parallel_for(
       bindings->size(), 1,
@@ -225,33 +307,44 @@ Result<Fitted> Pipeline::fit_all(const Context& ctx, const PipelineSpec& spec,
           if (ctx.cancelled()) continue;
           const Binding& binding = (*bindings)[i];
           fits[i] = fit_chain(spec.selections[binding.selection], field_of(binding.column),
-                              column_of(binding.column), target, options.seed);
+                              column_of(binding.column), target, options.seed, matrix_wanted);
         }
       },
       options.threads);
   if (const auto wanted = ctx.check(); !wanted) return wanted.error();
 
-  // The inputs are the columns that chains and expressions read, in the order of the batch.
+  // The inputs are the columns that chains, expressions and views read, in the order of the batch.
   auto impl = std::make_shared<Impl>();
-  std::vector<bool> used(own, false);
-  for (const Binding& binding : *bindings) {
-    if (binding.column < own) used[binding.column] = true;
-  }
+  const std::size_t raw = train.schema->fields.size();
+  std::vector<bool> used(raw, false);
+  const auto use = [&](std::size_t column) {
+    if (column < raw) used[column] = true;
+  };
+  for (const Binding& binding : *bindings) use(binding.column);
   for (const Expression& expression : made->expressions) {
-    for (const std::size_t column : expression.reads()) used[column] = true;
+    for (const std::size_t column : expression.reads()) use(column);
+  }
+  std::vector<ViewUse> uses;
+  for (const ViewSpec& view : spec.views) {
+    for (const auto& [mine, theirs] : view.keys) use(*train.schema->index(mine));
+    use(*train.schema->index(view.at));
+    uses.push_back({view, view.digest(), view.outputs()});
   }
   std::vector<std::size_t> place(own + made->columns.size());
-  for (std::size_t column = 0; column < own; ++column) {
+  for (std::size_t column = 0; column < raw; ++column) {
     if (!used[column]) continue;
     place[column] = impl->inputs.fields.size();
     impl->inputs.fields.push_back(train.schema->fields[column]);
   }
+  impl->set_views(std::move(uses));
+  for (std::size_t column = raw; column < own; ++column)
+    place[column] = impl->inputs.fields.size() + column - raw;
   for (std::size_t d = 0; d < made->columns.size(); ++d) {
-    place[own + d] = impl->inputs.fields.size() + d;
+    place[own + d] = impl->read.fields.size() + d;
     impl->derived.push_back({made->fields[d].name, made->expressions[d].moved(place)});
   }
 
-  std::vector<std::vector<float>> out_of_fold;
+  std::vector<TrainedColumns> trained;
   Error problems;  // all of them, a line each, under the first one's code
   for (std::size_t i = 0; i < fits.size(); ++i) {
     Result<FittedChain>& fit = *fits[i];
@@ -262,7 +355,7 @@ Result<Fitted> Pipeline::fit_all(const Context& ctx, const PipelineSpec& spec,
     }
     fit->chain.input = place[(*bindings)[i].column];
     impl->chains.push_back(std::move(fit->chain));
-    out_of_fold.push_back(std::move(fit->out_of_fold));
+    trained.push_back(std::move(fit->trained));
     for (std::string& note : fit->notes) impl->notes.push_back(std::move(note));
   }
   if (!problems.message.empty()) return problems;
@@ -270,19 +363,24 @@ Result<Fitted> Pipeline::fit_all(const Context& ctx, const PipelineSpec& spec,
   impl->finish();
 
   Fitted fitted{Pipeline(impl), {}};
-  if (!with_matrix && spec.selects.empty()) return fitted;
+  if (!wide.views.empty())
+    fitted.pipeline.view_source_ = std::make_shared<const FittedViews>(wide.views);
+  if (!matrix_wanted) return fitted;
   const std::size_t cols = impl->outputs.size();
-  fitted.matrix.resize(rows * cols);
-  if (const auto done = fitted.pipeline.transform(train, fitted.matrix, options.threads); !done)
-    return done.error();
-  for (std::size_t c = 0; c < out_of_fold.size(); ++c) {
-    const Chain& chain = impl->chains[c];
-    const std::vector<float>& values = out_of_fold[c];
-    for (std::size_t row = 0; row < (values.empty() ? 0 : rows); ++row) {
-      std::copy_n(values.data() + row * chain.width(), chain.width(),
-                  fitted.matrix.data() + row * cols + chain.begin);
-    }
-  }
+  allocate(fitted.matrix, rows * cols);
+  std::vector<std::size_t> places;
+  Guarded<Result<void>> outcome;
+  if (const auto bound = impl->bind(train, places); !bound) return bound.error();
+  parallel_for(
+      rows, kRowsPerTask,
+      [&](std::size_t begin, std::size_t end) {
+        if (ctx.cancelled()) return;
+        auto done = impl->run(train, places, wide.views, begin, end, fitted.matrix.data(), trained);
+        if (!done) outcome.with([&](auto& value) { value = std::move(done); });
+      },
+      options.threads);
+  if (auto done = outcome.with([](const auto& value) { return value; }); !done) return done.error();
+  if (const auto wanted = ctx.check(); !wanted) return wanted.error();
   if (spec.selects.empty()) return fitted;
 
   Matrix matrix;

@@ -198,6 +198,7 @@ void read_chain(SpecReader& entry, Selection& selection) {
 
 PipelineSpec PipelineSpec::read(SpecReader& reader, std::string_view key) {
   PipelineSpec spec;
+  spec.views = ViewSpec::read_list(reader, "views");
   spec.declared = reader.json(key);
   if (!spec.declared.is_array() || spec.declared.empty()) {
     reader.problem(key, "needs a list of {columns, apply} entries, one at least");
@@ -249,6 +250,28 @@ Result<PipelineSpec> PipelineSpec::from_json(const Json& list, const std::string
   return spec;
 }
 
+Result<data::Schema> PipelineSpec::with_views(const data::Schema& schema) const {
+  data::Schema out = schema;
+  for (const ViewSpec& view : views) {
+    const auto place = "view '" + view.name + "'";
+    for (const auto& [mine, theirs] : view.keys) {
+      if (const auto found = schema.find(mine); !found) return found.error().at(place);
+    }
+    const auto at = schema.find(view.at);
+    if (!at) return at.error().at(place);
+    if (schema.fields[*at].type != data::Type::timestamp) {
+      return invalid_argument(place + ": the time of decision '" + view.at + "' is " +
+                              std::string(to_string(schema.fields[*at].type)));
+    }
+    for (const std::string& name : view.outputs()) {
+      if (out.index(name))
+        return invalid_argument(place + ": there is a column called '" + name + "' already");
+      out.fields.push_back({name, data::Type::float64, true});
+    }
+  }
+  return out;
+}
+
 Result<std::vector<Expression>> compile(const PipelineSpec& spec, const data::Schema& schema) {
   std::vector<Expression> out;
   std::string problems;
@@ -275,20 +298,32 @@ Result<std::vector<Expression>> compile(const PipelineSpec& spec, const data::Sc
 Result<std::vector<std::string>> PipelineSpec::reads(const data::Schema& schema) const {
   const auto bindings = bind(schema);
   if (!bindings) return bindings.error();
-  const auto expressions = compile(*this, schema);
+  const auto wide = with_views(schema);
+  const auto expressions = compile(*this, *wide);
   if (!expressions) return expressions.error();
   std::set<std::size_t> columns;
-  for (const Binding& binding : *bindings) {
-    if (binding.column < schema.fields.size()) columns.insert(binding.column);
-  }
+  for (const Binding& binding : *bindings) columns.insert(binding.column);
   for (const Expression& expression : *expressions)
     columns.insert(expression.reads().begin(), expression.reads().end());
+  std::set<std::string> seen;
   std::vector<std::string> names;
-  for (const std::size_t column : columns) names.push_back(schema.fields[column].name);
+  const auto add = [&](const std::string& name) {
+    if (seen.insert(name).second) names.push_back(name);
+  };
+  for (const std::size_t column : columns) {
+    if (column < schema.fields.size()) add(schema.fields[column].name);
+  }
+  for (const ViewSpec& view : views) {
+    for (const auto& [mine, theirs] : view.keys) add(mine);
+    add(view.at);
+  }
   return names;
 }
 
-Result<std::vector<Binding>> PipelineSpec::bind(const data::Schema& schema) const {
+Result<std::vector<Binding>> PipelineSpec::bind(const data::Schema& own) const {
+  const auto wide = with_views(own);
+  if (!wide) return wide.error();
+  const data::Schema& schema = *wide;
   const auto expressions = compile(*this, schema);
   if (!expressions) return expressions.error();
   std::vector<Binding> bindings;

@@ -31,6 +31,7 @@
 #include "base/result.h"
 #include "base/spec.h"
 #include "data/table.h"
+#include "features/view.h"
 
 namespace slipway::features {
 
@@ -199,25 +200,29 @@ struct Selection {
 
 // One column and its chain.
 struct Binding {
-  std::size_t column = 0;     // in the schema it was bound to, or behind it: a derived column
+  // In the schema it was bound to; behind it the views' columns, and behind those the derived ones.
+  std::size_t column = 0;
   std::size_t selection = 0;  // in the spec
 };
 
 struct PipelineSpec {
+  std::vector<ViewSpec> views;  // whose columns features are made of, too
   std::vector<Selection> selections;
   std::vector<Derive> derived;
   std::vector<Select> selects;
   Json declared;  // as written: what the spec is hashed by
 
-  // From a list at `key`; problems go to the reader.
+  // From a list at `key`, and the views at "views" beside it; problems go to the reader.
   static PipelineSpec read(SpecReader& reader, std::string_view key = "features");
   static Result<PipelineSpec> from_json(const Json& list, const std::string& name = "features");
 
   // The columns each selection means, in the order of the outputs. Every problem (unknown column, a
   // transform that cannot take the column's type) is a line of one invalid_argument error.
-  // A column number of the schema's size and above means a derived column.
   Result<std::vector<Binding>> bind(const data::Schema& schema) const;
-  // Names of the columns that any feature reads, those of expressions among them.
+  // The schema with the views' columns behind its own.
+  Result<data::Schema> with_views(const data::Schema& schema) const;
+  // Names of the schema's columns that any feature reads: those of expressions, and the keys and
+  // times by which views are asked, among them.
   Result<std::vector<std::string>> reads(const data::Schema& schema) const;
 };
 

@@ -157,7 +157,8 @@ Result<models::Bundle> open_bundle(const Services& services, const std::string& 
     if (auto out = services.blobs.get_tree(digest, folder); !out)
       return out.error().at("bundle " + digest.substr(0, 12));
   }
-  return models::Bundle::load(folder);
+  if (auto fresh = services.live_views->refresh({}); !fresh) return fresh.error();
+  return models::Bundle::load(folder, services.live_views);
 }
 
 std::string code_commit(const std::filesystem::path& folder) {
