@@ -18,14 +18,16 @@ def by_duckdb(rows):
     kinds = {row[0]: row[1] for row in summary}
     count = summary[0][10]
     numbers = [name for name in names if kinds[name] in ("BIGINT", "DOUBLE")]
-    db.execute("SELECT " + ", ".join(f"approx_top_k({name}, 10)" for name in names) + f" FROM '{rows}'").fetchall()
+    counted = db.execute("SELECT " + ", ".join(f"count({name}), approx_top_k({name}, 10)" for name in names)
+                         + f" FROM '{rows}'").fetchone()
+    nulls = {name: count - present for name, present in zip(names, counted[::2])}
     ends = {row[0]: (float(row[2]), float(row[3])) for row in summary if row[0] in numbers}
     bars = ", ".join(f"histogram({name}, equi_width_bins({low}::DOUBLE, {high}::DOUBLE + 1e-9, 24, false))"
                      for name, (low, high) in ends.items())
     db.execute(f"SELECT {bars} FROM '{rows}'").fetchall()
     pairs = [(a, b) for i, a in enumerate(numbers) for b in numbers[i + 1:]]
     db.execute("SELECT " + ", ".join(f"corr({a}, {b})" for a, b in pairs) + f" FROM '{rows}'").fetchall()
-    return {row[0]: {"rows": count, "nulls": round(count * float(row[11]) / 100), "distinct": row[4],
+    return {row[0]: {"rows": count, "nulls": nulls[row[0]], "distinct": row[4],
                      "median": float(row[8]) if row[0] in numbers else None} for row in summary}
 
 

@@ -46,7 +46,7 @@ class DistinctSketch {
   std::int64_t estimate() const;
 
  private:
-  static constexpr int kBits = 12;
+  static constexpr int kBits = 14;
   std::array<std::uint8_t, std::size_t{1} << kBits> registers_{};
 };
 

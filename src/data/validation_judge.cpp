@@ -169,7 +169,8 @@ void judge_figure(const Expectation& rule, Type type, double figure,
                                            : json_number(figure);
   result.ok = (!rule.min || figure >= bound_number(*rule.min)) &&
               (!rule.max || figure <= bound_number(*rule.max));
-  const auto text = figure_text(figure, time ? type : Type::float64);
+  const auto text = is_count(rule.check) ? fmt::format("{:.0f}", figure)
+                                         : figure_text(figure, time ? type : Type::float64);
   result.message = fmt::format("{} is {}", figure_name(rule), text);
   if (rule.min || rule.max) result.message += ", wanted " + bounds_text(rule);
   if (!rule.learn) return;
