@@ -21,7 +21,7 @@ struct QualityFlags {
 
 bool is_dataset_name(const std::string& text) {
   std::error_code ignored;
-  return text.find_first_of("*?[/.") == std::string::npos &&
+  return text != "-" && text.find_first_of("*?[/.") == std::string::npos &&
          !std::filesystem::exists(text, ignored);
 }
 

@@ -93,8 +93,10 @@ class ValidationRun {
       counts_rows = counts_rows || rules_[i].check == Check::row_count;
     }
     if (names.empty() && key_rules.empty() && !counts_rows) return {};
+    // declared types and zones make other values of what the file holds
+    if (!source.types.empty() || !source.time_zone.empty()) return {};
     auto files = expand(source);
-    if (!files) return files.error();
+    if (!files) return {};  // not on this machine: SQL reads it
     auto scan = GroupScan::open(*files);
     // what Arrow does not read, or reads as other types, DuckDB may
     if (!scan || scan->schema().names() != compiler_.schema().names()) return {};
