@@ -57,7 +57,7 @@ def by_whylogs(rows):
 
     frame = pd.read_parquet(rows)
     view = whylogs.log(frame).view()
-    table = view.to_pandas()
+    table = view.to_pandas().fillna(0)
     return {name: {"rows": int(row["counts/n"]), "nulls": int(row["counts/null"]),
                    "distinct": round(row["cardinality/est"]), "median": None} for name, row in table.iterrows()}
 

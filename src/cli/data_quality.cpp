@@ -15,7 +15,8 @@ namespace {
 struct QualityFlags {
   std::string data, other;
   std::string expectations, reference_time, target, out, html, report, clean, quarantine;
-  std::vector<std::string> nulls, with, history, key;
+  std::string sketch;
+  std::vector<std::string> nulls, with, history, key, sketches;
   std::int64_t memory_mb = 1024;
 };
 
@@ -120,20 +121,49 @@ data::ProfileOptions full_profile(const QualityFlags& flags) {
   return {.top = 30, .histogram = 24, .sample = 32'768, .target = flags.target};
 }
 
+int print_profile(const Globals& globals, const QualityFlags& flags, const data::Profile& profile,
+                  const std::string& title) {
+  for (const auto& [path, text] : {std::pair{flags.html, data::render_html(profile, title)},
+                                   std::pair{flags.report, profile.to_json().dump(2) + "\n"}}) {
+    if (auto written = write_if_asked(path, text); !written) return fail(written.error());
+  }
+  std::cout << (globals.json ? profile.to_json().dump(2) + "\n" : data::render_text(profile));
+  return 0;
+}
+
 int profile_data(const Globals& globals, const QualityFlags& flags) {
   const auto ctx = interruptible_context();
   auto bench = Workbench::open(globals, flags, ctx);
   if (!bench) return fail(bench.error());
   if (auto added = bench->add("data", flags.data); !added) return fail(added.error());
-  auto profile = data::Profile::of_files(ctx, bench->files("data"), full_profile(flags));
-  if (!profile) return fail(profile.error());
-  auto written =
-      write_if_asked(flags.html, data::render_html(*profile, "Profile of " + flags.data));
-  if (!written) return fail(written.error());
-  written = write_if_asked(flags.report, profile->to_json().dump(2) + "\n");
-  if (!written) return fail(written.error());
-  std::cout << (globals.json ? profile->to_json().dump(2) + "\n" : data::render_text(*profile));
-  return 0;
+  auto profiler = data::Profiler::of_files(ctx, bench->files("data"), full_profile(flags));
+  if (!profiler) return fail(profiler.error());
+  if (!flags.sketch.empty()) {
+    if (auto written = write_file_atomic(flags.sketch, profiler->save()); !written)
+      return fail(written.error());
+  }
+  return print_profile(globals, flags, profiler->finish(), "Profile of " + flags.data);
+}
+
+int merge_sketches(const Globals& globals, const QualityFlags& flags) {
+  std::optional<data::Profiler> merged;
+  for (const auto& path : flags.sketches) {
+    auto bytes = read_file(path);
+    if (!bytes) return fail(bytes.error());
+    auto sketch = data::Profiler::load(*bytes);
+    if (!sketch) return fail(sketch.error().at(path));
+    if (!merged) {
+      merged = std::move(*sketch);
+    } else if (auto joined = merged->merge(*sketch); !joined) {
+      return fail(joined.error().at(path));
+    }
+  }
+  if (!flags.sketch.empty()) {
+    if (auto written = write_file_atomic(flags.sketch, merged->save()); !written)
+      return fail(written.error());
+  }
+  return print_profile(globals, flags, merged->finish(),
+                       fmt::format("Profile of {} parts", flags.sketches.size()));
 }
 
 int infer_data(const Globals& globals, const QualityFlags& flags) {
@@ -267,8 +297,19 @@ void add_data_quality(CLI::App& data, Globals& globals) {
                        "The column to predict: others that tell it alone are noted");
   profiled->add_option("--html", flags->html, "Write a page that needs nothing else");
   profiled->add_option("--report", flags->report, "Write the JSON to a file");
+  profiled->add_option("--sketch", flags->sketch, "Write the mergeable state, for data merge");
   profiled->footer("Example: slipway data profile flights.csv --null NA --html profile.html");
   profiled->callback([flags, &globals] { globals.exit_code = profile_data(globals, *flags); });
+
+  CLI::App* merged = data.add_subcommand(
+      "merge", "One profile out of the sketches of parts (data profile --sketch), made anywhere");
+  merged->add_option("sketches", flags->sketches, "The files, in order")->required();
+  merged->add_option("--sketch", flags->sketch, "Write the merged state");
+  merged->add_option("--html", flags->html, "Write a page that needs nothing else");
+  merged->add_option("--report", flags->report, "Write the JSON to a file");
+  merged->add_flag("--json", globals.json, "Print JSON");
+  merged->footer("Example: slipway data merge january.sketch february.sketch --html profile.html");
+  merged->callback([flags, &globals] { globals.exit_code = merge_sketches(globals, *flags); });
 
   CLI::App* inferred = data.add_subcommand(
       "infer", "Write rules that the data holds, as a YAML file to edit and to validate with");

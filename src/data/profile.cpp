@@ -376,24 +376,16 @@ void ColumnSummary::finish_numbers(ColumnProfile& profile,
     profile.histogram = histogram_of(values, moments.count, options.histogram);
 }
 
-struct Profiler::Impl {
-  Schema schema;
-  ProfileOptions options;
-  std::int64_t rows = 0;
-  std::vector<ColumnSummary> columns;
-  RowSample sample;
-
-  void add(const GroupBatch& batch) {
-    parallel_for(
-        columns.size(), 1,
-        [&](std::size_t begin, std::size_t end) {
-          for (std::size_t i = begin; i < end; ++i) columns[i].add(batch.columns[i], batch.rows);
-        },
-        options.threads);
-    if (options.sample > 0) sample.add(batch);
-    rows += batch.rows;
-  }
-};
+void Profiler::Impl::add(const GroupBatch& batch) {
+  parallel_for(
+      columns.size(), 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) columns[i].add(batch.columns[i], batch.rows);
+      },
+      options.threads);
+  if (options.sample > 0) sample.add(batch);
+  rows += batch.rows;
+}
 
 Profiler::Profiler(Schema schema, ProfileOptions options) : impl_(std::make_unique<Impl>()) {
   for (const auto& field : schema.fields) impl_->columns.emplace_back(field.type);
@@ -448,6 +440,14 @@ Profile Profiler::finish() const {
 Result<Profile> Profile::of_files(const Context& ctx,
                                   const std::vector<std::filesystem::path>& files,
                                   const ProfileOptions& options) {
+  const auto profiler = Profiler::of_files(ctx, files, options);
+  if (!profiler) return profiler.error();
+  return profiler->finish();
+}
+
+Result<Profiler> Profiler::of_files(const Context& ctx,
+                                    const std::vector<std::filesystem::path>& files,
+                                    const ProfileOptions& options) {
   auto scan = GroupScan::open(files);
   if (!scan) return scan.error();
   std::vector<std::size_t> columns(scan->schema().fields.size());
@@ -480,7 +480,7 @@ Result<Profile> Profile::of_files(const Context& ctx,
         }
       });
   if (!done) return done.error();
-  return whole.finish();
+  return whole;
 }
 
 Result<Profile> Profile::of(const Batch& batch, const ProfileOptions& options) {

@@ -112,8 +112,7 @@ struct Profile {
   std::vector<Association> associations;  // the strongest first
   std::int64_t sampled = 0;               // rows they were computed from
 
-  // Of Parquet files, in one pass over their row groups on all cores; memory does not depend on the
-  // number of rows. The same files give the same profile, whatever the number of threads.
+  // Of Parquet files, as Profiler::of_files.
   static Result<Profile> of_files(const Context& ctx,
                                   const std::vector<std::filesystem::path>& files,
                                   const ProfileOptions& options);
@@ -131,12 +130,21 @@ class Profiler {
   ~Profiler();
   Profiler(Profiler&&) noexcept;
   Profiler& operator=(Profiler&&) noexcept;
+  // Of Parquet files, in one pass over their row groups on all cores; memory does not depend on the
+  // number of rows. The same files give the same profile, whatever the number of threads.
+  static Result<Profiler> of_files(const Context& ctx,
+                                   const std::vector<std::filesystem::path>& files,
+                                   const ProfileOptions& options);
   Result<void> add(const Batch& batch);       // of the same schema
   Result<void> merge(const Profiler& other);  // of the same schema and options
-  Profile finish() const;                     // bin counts are estimates of the sketch
+  // The state as bytes (CBOR, versioned), to be merged elsewhere; some hundred kB, however many
+  // rows.
+  std::string save() const;
+  // invalid_argument: damaged, or of another version.
+  static Result<Profiler> load(std::string_view bytes);
+  Profile finish() const;  // bin counts are estimates of the sketch
 
  private:
-  friend struct Profile;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -27,6 +27,8 @@ struct TextKinds {
   std::int64_t padded = 0;         // with a space before or after
   void add(std::string_view text, std::int64_t count);
   void merge(const TextKinds& other);
+  Json state() const;
+  bool restore(const Json& state);
 };
 
 struct ColumnSummary {
@@ -34,6 +36,8 @@ struct ColumnSummary {
   void add(const GroupColumn& column, std::int64_t rows);
   void merge(const ColumnSummary& other);
   ColumnProfile finish(const std::string& name, const ProfileOptions& options) const;
+  Json state() const;
+  bool restore(const Json& state);
 
   Type type;
   std::int64_t rows = 0;
@@ -83,6 +87,8 @@ class RowSample {
   std::uint64_t cell(std::size_t row, std::size_t column) const {
     return cells_[heap_[row].second * columns_ + column];
   }
+  Json state() const;
+  bool restore(const Json& state);
   // In an order that does not depend on how the sample came about.
   void sort();
 
@@ -98,5 +104,14 @@ class RowSample {
 
 // Fills in profile.associations, and notes what is the same or tells the target.
 void relate_columns(const RowSample& sample, const std::string& target, Profile& profile);
+
+struct Profiler::Impl {
+  Schema schema;
+  ProfileOptions options;
+  std::int64_t rows = 0;
+  std::vector<ColumnSummary> columns;
+  RowSample sample;
+  void add(const GroupBatch& batch);
+};
 
 }  // namespace slipway::data

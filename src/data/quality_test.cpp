@@ -284,6 +284,43 @@ TEST(MergedProfile, AgreesWithTheWholeHoweverItIsCut) {
   }
 }
 
+TEST_F(QualityTest, SketchesTravelAsBytesAndMergeElsewhere) {
+  const ProfileOptions options{.threads = 1, .histogram = 12, .sample = 500};
+  const auto first = parquet("first", "SELECT * FROM rows WHERE id < 1500");
+  const auto second = parquet("second", "SELECT * FROM rows WHERE id >= 1500");
+  auto a = Profiler::of_files({}, {first}, options);
+  const auto b = Profiler::of_files({}, {second}, options);
+  ASSERT_TRUE(ok(a));
+  ASSERT_TRUE(ok(b));
+  auto near = Profiler::load(a->save());
+  const auto far = Profiler::load(b->save());
+  ASSERT_TRUE(ok(near)) << message_of(near);
+  ASSERT_TRUE(ok(far)) << message_of(far);
+  EXPECT_EQ(canonical(near->finish().to_json()), canonical(a->finish().to_json()));
+  ASSERT_TRUE(ok(a->merge(*b)));
+  ASSERT_TRUE(ok(near->merge(*far)));
+  EXPECT_EQ(canonical(near->finish().to_json()), canonical(a->finish().to_json()));
+  EXPECT_EQ(near->finish().rows, 4000);
+  EXPECT_EQ(near->finish().find("id")->distinct, 4000);
+}
+
+TEST_F(QualityTest, ADamagedSketchIsRefusedOrReadButNeverCrashes) {
+  const auto sketch = Profiler::of_files({}, {rows_}, {.threads = 1, .sample = 50});
+  ASSERT_TRUE(ok(sketch));
+  const auto bytes = sketch->save();
+  EXPECT_TRUE(failed_with(Profiler::load(""), Code::invalid_argument));
+  EXPECT_TRUE(failed_with(Profiler::load("slipway"), Code::invalid_argument));
+  EXPECT_TRUE(
+      failed_with(Profiler::load(bytes.substr(0, bytes.size() / 2)), Code::invalid_argument));
+  constexpr std::uint64_t kSeed = 7;
+  Rng rng(kSeed);
+  for (int i = 0; i < 300; ++i) {
+    auto damaged = bytes;
+    damaged[rng.below(damaged.size())] = static_cast<char>(rng.below(256));
+    if (const auto loaded = Profiler::load(damaged)) (void)loaded->finish();
+  }
+}
+
 TEST(Html, EscapesWhatComesFromData) {
   EXPECT_EQ(html::escape("<script>\"&'"), "&lt;script&gt;&quot;&amp;&#39;");
   EXPECT_EQ(html::escape("a\xff"

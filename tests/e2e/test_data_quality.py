@@ -182,3 +182,25 @@ steps:
     run = slipway("data", "diff", "rows", "clean", "--key", "id", "--json", home=home)
     assert run.returncode == 7, run.stderr
     assert json.loads(run.stdout)["rows"] == {"removed": 1, "added": 0, "changed": 0}
+
+
+def test_profiles_of_parts_merge_into_one_of_all(rows, tmp_path):
+    lines = rows.read_text(encoding="utf-8").splitlines(keepends=True)
+    sketches = []
+    for name, part in (("a", lines[1:1000]), ("b", lines[1000:])):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(lines[0] + "".join(part), encoding="utf-8")
+        sketches.append(tmp_path / f"{name}.sketch")
+        run = slipway("data", "profile", file, "--null", "NA", "--sketch", sketches[-1])
+        assert run.returncode == 0, run.stderr
+    run = slipway("data", "merge", *sketches, "--json")
+    assert run.returncode == 0, run.stderr
+    merged = {column["name"]: column for column in json.loads(run.stdout)["columns"]}
+    whole = {column["name"]: column for column in json.loads(
+        slipway("data", "profile", rows, "--null", "NA", "--json").stdout)["columns"]}
+    for name, column in whole.items():
+        assert (merged[name]["rows"], merged[name]["nulls"], merged[name]["distinct"], merged[name]["top"][:3]) == (
+            column["rows"], column["nulls"], column["distinct"], column["top"][:3]), name
+    sketches[0].write_bytes(sketches[0].read_bytes()[:-100])
+    run = slipway("data", "merge", *sketches)
+    assert run.returncode == 2 and "sketch" in run.stderr
