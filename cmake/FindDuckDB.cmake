@@ -8,4 +8,7 @@ if(DuckDB_FOUND AND NOT TARGET DuckDB::DuckDB)
   set_target_properties(DuckDB::DuckDB PROPERTIES IMPORTED_LOCATION "${DuckDB_LIBRARY}"
                         INTERFACE_INCLUDE_DIRECTORIES "${DuckDB_INCLUDE_DIR}")
   list(APPEND SLIPWAY_RUNTIME_LIBRARIES "${DuckDB_LIBRARY}")
+  # The signed extensions that slipway loads; it looks for them beside the library.
+  get_filename_component(_duckdb_folder "${DuckDB_LIBRARY}" DIRECTORY)
+  set(SLIPWAY_DUCKDB_EXTENSIONS "${_duckdb_folder}/duckdb_extensions")
 endif()

@@ -66,6 +66,13 @@ FOLDERS = {
     "duckdb": [
         Take("@duckdb/node-bindings-linux-x64", r"package/(libduckdb\.so)", r"lib/\1"),
         Take("duckdb", r"duckdb-[^/]+/external/duckdb/src/include/(duckdb\.h)", r"include/\1"),
+        # Signed by DuckDB's publisher; the library loads them from the folder beside it.
+        *(
+            Take(f"duckdb-extension-{name}", r"duckdb_extension_\w+/extensions/v[\d.]+/(\w+\.duckdb_extension)",
+                 r"lib/duckdb_extensions/\1")
+            for name in ("avro", "azure", "delta", "excel", "httpfs", "iceberg", "mysql-scanner", "postgres-scanner",
+                         "sqlite-scanner")
+        ),
     ],
     "xgboost": [
         Take("xgboost-cpu", r"xgboost/lib/(libxgboost\.so)", r"lib/\1"),
@@ -141,7 +148,8 @@ def download_with_pip(artifact, folder):
     command = [VENV / "bin" / "pip", "download", "--quiet", "--no-deps", "--require-hashes", "-r", requirements]
     if artifact.kind == "wheel":
         # Named in full, so that the machine's own Python version does not matter.
-        command += ["--only-binary=:all:", "--python-version", "311", "--platform", "manylinux_2_28_x86_64"]
+        command += ["--only-binary=:all:", "--python-version", "311"]
+        command += ["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux2014_x86_64"]
     else:
         command += ["--no-binary=:all:", "--no-build-isolation"]
     # DuckDB's metadata asks for a newer CMake than Debian has, though nothing is built here.

@@ -179,6 +179,7 @@ int main(int argc, char** argv) {
   add_pipelines(app, globals);
   add_up(app, globals);
   add_data(app, globals);
+  add_features(app, globals);
   add_show(app, globals);
   add_predict(app, globals);
   add_replay(app, globals);

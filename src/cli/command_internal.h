@@ -59,6 +59,8 @@ void add_run(CLI::App& app, Globals& globals);
 void add_pipelines(CLI::App& app, Globals& globals);
 void add_up(CLI::App& app, Globals& globals);
 void add_data(CLI::App& app, Globals& globals);
+void add_data_quality(CLI::App& data, Globals& globals);  // below `data`
+void add_features(CLI::App& app, Globals& globals);
 void add_show(CLI::App& app, Globals& globals);
 void add_predict(CLI::App& app, Globals& globals);
 void add_replay(CLI::App& app, Globals& globals);

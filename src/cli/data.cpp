@@ -1,63 +1,15 @@
-// `data`: profiles and validation of files, and the dataset versions of a home.
+// `data`: the dataset versions of a home; data_quality.cpp adds profiles, validation and
+// comparison.
 #include <iostream>
 
 #include "cli/command_internal.h"
-#include "data/engine.h"
-#include "data/profile.h"
-#include "data/validation.h"
 
 namespace slipway::cli {
 namespace {
 
 struct DataFlags {
-  std::string file, expectations, reference_time, name;
-  std::vector<std::string> nulls;
+  std::string name;
 };
-
-Result<std::unique_ptr<data::Engine>> engine_over(const DataFlags& flags) {
-  auto source = data::Source::of_file(flags.file);
-  if (!source) return source.error();
-  source->null_values = flags.nulls;
-  auto engine = data::Engine::open({.memory_limit_mb = 1024});
-  if (!engine) return engine.error();
-  if (auto added = (*engine)->add_source("data", *source); !added) return added.error();
-  return engine;
-}
-
-int profile(const Globals& globals, const DataFlags& flags) {
-  auto engine = engine_over(flags);
-  if (!engine) return fail(engine.error());
-  auto table = (*engine)->query(interruptible_context(), "SELECT * FROM data");
-  if (!table) return fail(table.error());
-  auto columns = data::Columns::from_table(*table);
-  if (!columns) return fail(columns.error());
-  auto profiled = data::Profile::of(columns->batch(), {});
-  if (!profiled) return fail(profiled.error());
-  std::cout << (globals.json ? profiled->to_json().dump(2) + "\n" : data::render_text(*profiled));
-  return 0;
-}
-
-int validate(const Globals& globals, const DataFlags& flags) {
-  auto document = SpecDocument::load(flags.expectations);
-  if (!document) return fail(document.error());
-  SpecReader reader(*document);
-  const auto expectations = data::read_expectations(reader, "expectations");
-  if (auto sound = reader.finish(); !sound) return fail(sound.error());
-  auto engine = engine_over(flags);
-  if (!engine) return fail(engine.error());
-  data::ValidationOptions options;
-  if (!flags.reference_time.empty()) {
-    auto time = parse_time(flags.reference_time);
-    if (!time) return fail(time.error());
-    options.reference_time = *time;
-  }
-  auto validation =
-      data::validate(interruptible_context(), **engine, "data", expectations, options);
-  if (!validation) return fail(validation.error());
-  std::cout << (globals.json ? validation->report.to_json().dump(2) + "\n"
-                             : data::render_text(validation->report));
-  return validation->report.ok() ? 0 : kExitNo;
-}
 
 int list_datasets(const Globals& globals, Home& home, const std::string& name) {
   auto versions = name.empty() ? home.datasets().list() : home.datasets().versions(name);
@@ -81,32 +33,9 @@ int list_datasets(const Globals& globals, Home& home, const std::string& name) {
 
 void add_data(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<DataFlags>();
-  CLI::App* data = noun(app, "data", "Look at data: profile, validate, dataset versions");
-  CLI::App* profiled = data->add_subcommand(
-      "profile", "What the columns of a file look like, and what is suspicious about them");
-  profiled->add_option("file", flags->file, "CSV, Parquet or JSONL (.gz too), or a glob")
-      ->required();
-  profiled->add_option("--null", flags->nulls, "A text that stands for no value, such as NA");
-  profiled->add_flag("--json", globals.json, "Print JSON");
-  profiled->footer("Example: slipway data profile flights.csv --null NA");
-  profiled->callback([flags, &globals] { globals.exit_code = profile(globals, *flags); });
-
-  CLI::App* checked = data->add_subcommand(
-      "validate", "Check a file against expectations (exit code 7: it does not hold them)");
-  checked->add_option("file", flags->file, "CSV, Parquet or JSONL (.gz too), or a glob")
-      ->required();
-  checked
-      ->add_option("--expectations", flags->expectations,
-                   "YAML file with a list under `expectations`")
-      ->required();
-  checked->add_option("--null", flags->nulls, "A text that stands for no value, such as NA");
-  checked->add_option("--reference-time", flags->reference_time,
-                      "What freshness is measured against");
-  checked->add_flag("--json", globals.json, "Print JSON");
-  checked->footer(
-      "Example: slipway data validate flights.csv --null NA --expectations "
-      "examples/flights/expectations.yaml");
-  checked->callback([flags, &globals] { globals.exit_code = validate(globals, *flags); });
+  CLI::App* data =
+      noun(app, "data", "Look at data: profile, infer, validate, compare, dataset versions");
+  add_data_quality(*data, globals);
 
   CLI::App* ls =
       data->add_subcommand("ls", "Dataset versions: the newest of each name, or all of one");

@@ -129,6 +129,9 @@ Result<void> Home::construct(const HomeOptions& options) {
     return done;
   if (auto done = keep(data::DatasetStore::open(*db_, *blobs_, *audit_, clock_), datasets_); !done)
     return done;
+  if (auto done = keep(features::ViewStore::open(*db_, *datasets_, *audit_, clock_), views_); !done)
+    return done;
+  live_views_ = std::make_shared<features::LiveViews>(*views_);
   if (auto done = keep(tracking::Tracking::open(*db_, clock_, ids_), tracking_); !done) return done;
   if (auto done = keep(tracing::Traces::open(*db_, clock_, ids_), traces_); !done) return done;
   if (auto done = keep(registry::Registry::open(*db_, *audit_, clock_), registry_); !done)
@@ -156,8 +159,9 @@ Result<void> Home::construct(const HomeOptions& options) {
       !done)
     return done;
   if (auto done = keep(governance::Lineage::open(*db_, clock_), lineage_); !done) return done;
-  steps::add_step_kinds(kinds_, {*blobs_, *datasets_, *tracking_, *registry_, *deployments_,
-                                 *monitor_, *labels_, *loops_, *lineage_, clock_, ids_, *traffic_});
+  steps::add_step_kinds(
+      kinds_, {*blobs_, *datasets_, *tracking_, *registry_, *deployments_, *monitor_, *labels_,
+               *loops_, *lineage_, clock_, ids_, *traffic_, *views_, live_views_});
   return keep(pipeline::Engine::open({*db_, *blobs_, *audit_, clock_, ids_, folder_}, kinds_),
               engine_);
 }

@@ -16,6 +16,7 @@
 #include "data/datasets.h"
 #include "db/database.h"
 #include "db/server_lock.h"
+#include "features/view_store.h"
 #include "feedback/labels.h"
 #include "feedback/loop.h"
 #include "governance/lineage.h"
@@ -61,6 +62,8 @@ class Home {
   access::Directory& access() { return *access_; }
   jobs::Queue& queue() { return *queue_; }
   data::DatasetStore& datasets() { return *datasets_; }
+  features::ViewStore& views() { return *views_; }
+  const std::shared_ptr<features::LiveViews>& live_views() { return live_views_; }
   tracking::Tracking& tracking() { return *tracking_; }
   tracing::Traces& traces() { return *traces_; }
   registry::Registry& registry() { return *registry_; }
@@ -93,6 +96,8 @@ class Home {
   std::unique_ptr<net::HttpClient> hooks_http_;
   std::unique_ptr<webhooks::Webhooks> hooks_;
   std::unique_ptr<data::DatasetStore> datasets_;
+  std::unique_ptr<features::ViewStore> views_;
+  std::shared_ptr<features::LiveViews> live_views_;
   std::unique_ptr<tracking::Tracking> tracking_;
   std::unique_ptr<tracing::Traces> traces_;
   std::unique_ptr<registry::Registry> registry_;

@@ -43,7 +43,8 @@ Result<void> predict(Home& home, const PredictFlags& flags) {
   auto work = TempDir::create(home.folder() / "tmp", "predict");
   if (!work) return work.error();
   if (auto out = home.blobs().get_tree(version->digest, work->path() / "bundle"); !out) return out;
-  auto bundle = models::Bundle::load(work->path() / "bundle");
+  if (auto live = home.live_views()->refresh(ctx); !live) return live.error();
+  auto bundle = models::Bundle::load(work->path() / "bundle", home.live_views());
   if (!bundle) return bundle.error();
   auto source = data::Source::of_file(flags.file);
   if (!source) return source.error();

@@ -73,6 +73,7 @@ class Keeper {
 
   void run(const std::stop_token& stop) {
     in_rounds(stop, [this](const Context& ctx) {
+      if (auto live = home_.live_views()->refresh(ctx); !live) note("feature views", live.error());
       note("monitoring", catch_up(ctx));
       if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent)
         note("webhooks", sent.error());
@@ -129,8 +130,10 @@ int serve(const Globals& globals, const UpFlags& flags) {
         if (auto sound = home.audit().status(); !sound) return fail(sound.error());
         if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
         if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
-        const serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
-                                             home.folder() / "cache");
+        if (auto live = home.live_views()->refresh(ctx); !live) return fail(live.error());
+        serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
+                                       home.folder() / "cache");
+        source.look_up_in(home.live_views());
         serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(), {});
         if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
         host.start();

@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "base/spec.h"
 #include "data/arrow_internal.h"
+#include "data/datasets_internal.h"
 #include "data/migrations.h"
 #include "data/queries.h"
 
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::size_t kShortestPrefix = 4;
 
+}  // namespace
+
 Result<void> check_name(std::string_view name) {
   const auto good = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -23,6 +26,8 @@ Result<void> check_name(std::string_view name) {
   return invalid_argument(
       fmt::format("a dataset's name is 1 to 100 letters, digits, '_', '-' or '.', got '{}'", name));
 }
+
+namespace {
 
 DatasetVersion version_of(const db::Rows& row) {
   return {.ref = {row.text(0), row.text(1)},
@@ -87,60 +92,54 @@ Result<Manifest> Manifest::from_json(const Json& json) {
   }
 }
 
-struct DatasetStore::Impl {
-  db::Database& db;
-  blob::Store& blobs;
-  audit::Log& audit;
-  const Clock& clock;
-
-  // Puts the files into the blob store and describes them.
-  Result<Manifest> store(const Context& ctx, const std::string& name,
-                         const std::vector<fs::path>& files) {
-    if (files.empty())
-      return invalid_argument("dataset '" + name + "' needs at least one Parquet file");
-    Manifest manifest;
-    manifest.name = name;
-    for (const auto& file : files) {
-      if (auto wanted = ctx.check(); !wanted) return wanted.error();
-      const auto facts = parquet_facts(file);
-      if (!facts) return facts.error();
-      if (manifest.files.empty()) {
-        manifest.schema = facts->schema;
-      } else if (facts->schema != manifest.schema) {
-        return invalid_argument(fmt::format(
-            "the schema of '{}' differs from that of '{}'; files of one dataset have the same",
-            file.string(), files.front().string()));
-      }
-      const auto ref = blobs.put_file(file);
-      if (!ref) return ref.error();
-      manifest.files.push_back({ref->sha256, ref->size, facts->rows});
-      manifest.rows += facts->rows;
+Result<Manifest> DatasetStore::Impl::store(const Context& ctx, const NewVersion& version,
+                                           const std::set<std::string>& known) {
+  Manifest manifest;
+  manifest.name = version.name;
+  for (const auto& file : version.files) {
+    if (auto wanted = ctx.check(); !wanted) return wanted.error();
+    const auto facts = parquet_facts(file);
+    if (!facts) return facts.error();
+    if (manifest.files.empty()) {
+      manifest.schema = facts->schema;
+    } else if (facts->schema != manifest.schema) {
+      return invalid_argument(fmt::format(
+          "the schema of '{}' differs from that of '{}'; files of one dataset have the same",
+          file.string(), version.files.front().string()));
     }
-    return manifest;
+    auto stored = store_parquet(ctx, blobs, file, facts->rows, known);
+    if (!stored) return stored.error();
+    for (auto& each : *stored) {
+      manifest.rows += each.rows;
+      manifest.files.push_back(std::move(each));
+    }
   }
+  return manifest;
+}
 
-  Result<void> insert(db::Transaction& tx, const Context& ctx, const DatasetRef& ref,
-                      const Manifest& manifest) {
-    auto there = tx.query(sql::version_exists, ref.name, ref.version);
-    if (!there) return there.error();
-    if (there->next()) return {};
-    if (auto status = there->status(); !status) return status;
-    std::int64_t bytes = 0;
-    for (const auto& file : manifest.files) bytes += file.size;
-    auto inserted =
-        tx.run(sql::insert_version, ref.name, ref.version, manifest.rows,
-               manifest.schema.fields.size(), bytes, to_micros(clock.now()), ctx.principal.name);
-    if (!inserted) return inserted;
-    const auto entry =
-        audit.append(tx, {.actor = ctx.principal.name,
-                          .action = "dataset.commit",
-                          .object = "datasets/" + ref.name + "/" + ref.version,
-                          .digest = ref.version,
-                          .details = {{"rows", manifest.rows}, {"files", manifest.files.size()}}});
-    if (!entry) return entry.error();
-    return {};
-  }
-};
+Result<void> DatasetStore::Impl::insert(db::Transaction& tx, const Context& ctx,
+                                        const DatasetRef& ref, const Manifest& manifest,
+                                        const Json& details) {
+  auto there = tx.query(sql::version_exists, ref.name, ref.version);
+  if (!there) return there.error();
+  if (there->next()) return {};
+  if (auto status = there->status(); !status) return status;
+  std::int64_t bytes = 0;
+  for (const auto& file : manifest.files) bytes += file.size;
+  auto inserted =
+      tx.run(sql::insert_version, ref.name, ref.version, manifest.rows,
+             manifest.schema.fields.size(), bytes, to_micros(clock.now()), ctx.principal.name);
+  if (!inserted) return inserted;
+  Json told = {{"rows", manifest.rows}, {"files", manifest.files.size()}};
+  told.update(details);
+  const auto entry = audit.append(tx, {.actor = ctx.principal.name,
+                                       .action = "dataset.commit",
+                                       .object = "datasets/" + ref.name + "/" + ref.version,
+                                       .digest = ref.version,
+                                       .details = told});
+  if (!entry) return entry.error();
+  return {};
+}
 
 DatasetStore::DatasetStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 DatasetStore::~DatasetStore() = default;
@@ -156,18 +155,52 @@ Result<DatasetRef> DatasetStore::commit(const Context& ctx, const std::string& n
                                         const std::vector<fs::path>& parquet_files,
                                         const Json& provenance, const Json& profile,
                                         const Json& validation) {
-  if (auto good = check_name(name); !good) return good.error();
-  auto manifest = impl_->store(ctx, name, parquet_files);
+  return commit(ctx, {.name = name,
+                      .files = parquet_files,
+                      .base = std::nullopt,
+                      .provenance = provenance,
+                      .profile = profile,
+                      .validation = validation});
+}
+
+Result<DatasetRef> DatasetStore::commit(const Context& ctx, const NewVersion& version) {
+  if (auto good = check_name(version.name); !good) return good.error();
+  if (version.files.empty())
+    return invalid_argument("dataset '" + version.name + "' needs at least one Parquet file");
+  std::optional<Manifest> base;
+  if (version.base) {
+    auto found = this->manifest(*version.base);
+    if (!found) return found.error();
+    base = std::move(*found);
+  }
+  // What the newest version holds is probably here again: worth looking before writing.
+  std::set<std::string> known;
+  if (const auto newest = resolve(version.name)) {
+    if (const auto last = this->manifest(*newest)) {
+      for (const auto& file : last->files) known.insert(file.sha256);
+    }
+  }
+  auto manifest = impl_->store(ctx, version, known);
   if (!manifest) return manifest.error();
-  manifest->provenance = provenance;
-  manifest->profile = profile;
-  manifest->validation = validation;
+  if (base) {
+    if (base->schema != manifest->schema) {
+      return invalid_argument(fmt::format(
+          "the rows to append to {} have another schema than it has; bring them to its columns and "
+          "types, or make a new dataset",
+          version.base->text()));
+    }
+    manifest->files.insert(manifest->files.begin(), base->files.begin(), base->files.end());
+    manifest->rows += base->rows;
+  }
+  manifest->provenance = version.provenance;
+  manifest->profile = version.profile;
+  manifest->validation = version.validation;
   const auto stored = impl_->blobs.put_bytes(canonical(manifest->to_json()));
   if (!stored) return stored.error();
-  const DatasetRef ref{name, stored->sha256};
+  const DatasetRef ref{version.name, stored->sha256};
   if (auto crash = fault::point("dataset.before_commit"); !crash) return crash.error();
-  auto written =
-      impl_->db.write([&](db::Transaction& tx) { return impl_->insert(tx, ctx, ref, *manifest); });
+  auto written = impl_->db.write(
+      [&](db::Transaction& tx) { return impl_->insert(tx, ctx, ref, *manifest, Json::object()); });
   if (!written) return written.error();
   if (auto crash = fault::point("dataset.after_commit"); !crash) return crash.error();
   return ref;

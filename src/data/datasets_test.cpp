@@ -124,6 +124,111 @@ TEST_F(DatasetsTest, RefusesWhatIsNoDataset) {
   EXPECT_EQ(audited(), 0U);
 }
 
+std::string many_rows(int count) {
+  return fmt::format("SELECT i, 'k' || (i * 7919 % 1000) AS k, sqrt(i) AS x FROM range({}) t(i)",
+                     count);
+}
+
+TEST_F(DatasetsTest, AppendingStoresTheLastRowGroupAndWhatIsNew) {
+  const auto first = commit("flights", {parquet("a", many_rows(600'000))});
+  ASSERT_TRUE(ok(first));
+  ASSERT_EQ(datasets_->files(*first)->size(), 5U);
+  const auto second = commit("flights", {parquet("b", many_rows(606'000))});
+  ASSERT_TRUE(ok(second));
+  const auto diff = datasets_->diff(*first, *second);
+  ASSERT_TRUE(ok(diff));
+  EXPECT_EQ(diff->shared_files, 4);
+  EXPECT_EQ(diff->added_files, 1);
+  EXPECT_EQ(diff->removed_files, 1);
+  EXPECT_EQ(diff->rows_after - diff->rows_before, 6'000);
+  EXPECT_TRUE(diff->columns.empty());
+  const auto table = datasets_->load(ctx_, *second, {"i"});
+  const auto columns = Columns::from_table(*table);
+  for (const std::int64_t row : {0, 122'880, 599'999, 605'999})
+    EXPECT_EQ(columns->batch().columns[0].integer(row), row) << "in the order of the SQL";
+}
+
+TEST_F(DatasetsTest, AppendsToAVersion) {
+  const auto base = commit("flights", {parquet("a", many_rows(10))});
+  const auto more =
+      parquet("b", "SELECT i + 10 AS i, 'z' AS k, 0.5::DOUBLE AS x FROM range(3) t(i)");
+  const auto longer = datasets_->commit(ctx_, {.name = "flights", .files = {more}, .base = *base});
+  ASSERT_TRUE(ok(longer));
+  EXPECT_EQ(datasets_->manifest(*longer)->rows, 13);
+  const auto diff = datasets_->diff(*base, *longer);
+  EXPECT_EQ(diff->shared_files, 1);
+  EXPECT_EQ(diff->added_files, 1);
+  const auto other = datasets_->commit(
+      ctx_, {.name = "flights", .files = {parquet("c", "SELECT 1 AS i")}, .base = *base});
+  EXPECT_EQ(code_of(other), "invalid_argument");
+}
+
+TEST_F(DatasetsTest, ComparesVersions) {
+  const auto before = commit("flights", {parquet("a", "SELECT 1 AS i, 'x' AS gone")},
+                             {{"sql", "old"}, {"files", {{"a", 1}}}});
+  const auto after = commit("flights", {parquet("b", "SELECT '1' AS i, 2 AS fresh")},
+                            {{"sql", "new"}, {"files", {{"a", 1}}}});
+  const auto diff = datasets_->diff(*before, *after);
+  ASSERT_TRUE(ok(diff));
+  ASSERT_EQ(diff->columns.size(), 3U);
+  EXPECT_EQ(diff->columns[0].before, Type::int64);
+  EXPECT_EQ(diff->columns[0].after, Type::text);
+  EXPECT_FALSE(diff->columns[1].after);
+  EXPECT_FALSE(diff->columns[2].before);
+  EXPECT_EQ(diff->provenance, std::vector<std::string>{"/sql"});
+}
+
+TEST_F(DatasetsTest, ChecksOutFilesThatAnyReaderTakes) {
+  const auto ref = commit("flights", {parquet("a", many_rows(200'000))});
+  const auto folder = scratch_ / "out/flights";
+  ASSERT_TRUE(ok(datasets_->checkout(ctx_, *ref, folder)));
+  EXPECT_TRUE(std::filesystem::exists(folder / "manifest.json"));
+  const auto table =
+      read_parquet(ctx_, {folder / "part-00000.parquet", folder / "part-00001.parquet"});
+  ASSERT_TRUE(ok(table));
+  EXPECT_EQ(Columns::from_table(*table)->rows(), 200'000);
+  EXPECT_EQ(code_of(datasets_->checkout(ctx_, *ref, folder)), "already_exists");
+  // Damage is found before a folder appears.
+  const auto blob = datasets_->files(*ref)->back();
+  std::filesystem::permissions(blob, std::filesystem::perms::owner_write,
+                               std::filesystem::perm_options::add);
+  std::fstream(blob, std::ios::in | std::ios::out | std::ios::binary).seekp(20).put('\x7f');
+  EXPECT_EQ(code_of(datasets_->checkout(ctx_, *ref, scratch_ / "again")), "data_loss");
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "again"));
+}
+
+TEST_F(DatasetsTest, PushesAndPullsWhatIsNotThere) {
+  const auto first = commit("flights", {parquet("a", many_rows(300'000))});
+  const auto second = commit("flights", {parquet("b", many_rows(301'000))});
+  const auto place = (scratch_ / "shared").string();
+  const auto pushed = datasets_->push(ctx_, *first, place);
+  ASSERT_TRUE(ok(pushed));
+  EXPECT_EQ(pushed->moved_files, 4);  // three row groups and the manifest
+  EXPECT_EQ(datasets_->push(ctx_, *second, place)->moved_files, 2);
+  EXPECT_EQ(datasets_->push(ctx_, *second, place)->moved_files, 0);
+
+  const auto db = take(db::Database::open(test::database_at(scratch_ / "other.db"), {}));
+  const auto blobs = take(blob::Store::open(scratch_ / "other-blobs"));
+  const auto audit = take(audit::Log::open(*db, scratch_ / "other-keys", clock_));
+  const auto other = take(DatasetStore::open(*db, *blobs, *audit, clock_));
+  const auto pulled = other->pull(ctx_, second->text(), place);
+  ASSERT_TRUE(ok(pulled));
+  EXPECT_EQ(pulled->ref, *second);
+  EXPECT_EQ(other->manifest(*second)->to_json(), datasets_->manifest(*second)->to_json());
+  EXPECT_EQ(other->pull(ctx_, first->version, place)->moved_files, 2) << "shares row groups";
+  EXPECT_EQ(code_of(other->pull(ctx_, "flights@abcd", place)), "invalid_argument");
+  EXPECT_EQ(code_of(other->pull(ctx_, std::string(64, 'a'), place)), "not_found");
+}
+
+TEST_F(DatasetsTest, ForgetsAVersion) {
+  const auto first = commit("flights", {parquet("a", kRows)});
+  const auto second = commit("flights", {parquet("b", "SELECT 1 AS i")});
+  ASSERT_TRUE(ok(datasets_->remove(ctx_, *second)));
+  EXPECT_EQ(*datasets_->resolve("flights"), *first);
+  EXPECT_EQ(code_of(datasets_->remove(ctx_, *second)), "not_found");
+  EXPECT_EQ(audit_->list({.action_prefix = "dataset.delete"})->size(), 1U);
+}
+
 TEST_F(DatasetsTest, NoticesDamagedBytes) {
   const auto ref = commit("flights", {parquet("a", kRows)});
   const auto file = datasets_->files(*ref)->front();

@@ -25,17 +25,19 @@ std::string cut(std::string_view text, std::size_t limit = 120) {
   return text.size() <= limit ? std::string(text) : std::string(text.substr(0, limit)) + "...";
 }
 
-// "SQL, line 3, column 7: ", with columns counted in characters.
+// "SQL, line 3, column 7: " or "flights.sql:3:7: ", with columns counted in characters.
 std::string place_in(const SqlText& text, const Json& report) {
   if (text.sql.empty()) return "";
-  constexpr auto kSomewhere = "SQL: ";
+  const auto& file = text.origin.file;
+  const auto somewhere = file.empty() ? std::string("SQL: ") : file + ": ";
+  if (!text.origin.exact) return somewhere;
   const auto at = report.find("position");
-  if (at == report.end() || !at->is_string()) return kSomewhere;
+  if (at == report.end() || !at->is_string()) return somewhere;
   const auto& digits = at->get_ref<const std::string&>();
   std::size_t position = 0;
   if (std::from_chars(digits.data(), digits.data() + digits.size(), position).ec != std::errc())
-    return kSomewhere;
-  if (position < text.begin || position - text.begin > text.sql.size()) return kSomewhere;
+    return somewhere;
+  if (position < text.begin || position - text.begin > text.sql.size()) return somewhere;
   position -= text.begin;
   const auto before = text.sql.substr(0, position);
   const auto line = std::count(before.begin(), before.end(), '\n') + 1;
@@ -43,6 +45,10 @@ std::string place_in(const SqlText& text, const Json& report) {
   const auto row = start == std::string_view::npos ? before : before.substr(start + 1);
   const auto column =
       std::count_if(row.begin(), row.end(), [](char c) { return (c & 0xC0) != 0x80; }) + 1;
+  if (!file.empty()) {
+    return fmt::format("{}:{}:{}: ", file, line + text.origin.line - 1,
+                       column + text.origin.indent);
+  }
   return fmt::format("SQL, line {}, column {}: ", line, column);
 }
 
@@ -129,6 +135,12 @@ Error of_kind(const std::string& kind, const std::string& place, const std::stri
   const auto subtype = text_of(report, "error_subtype");
   const auto name = text_of(report, "name");
   const auto detail = first_line(message);
+  // A database that goes away in the middle of a query: worth another try.
+  for (const std::string_view gone : {"closed the connection", "connection to server",
+                                      "Lost connection", "terminating connection"}) {
+    if (message.find(gone) != std::string::npos)
+      return unavailable(place + "the database went away: " + detail);
+  }
   if (kind == "Interrupt") return cancelled("the query was interrupted");
   if (kind == "Out of Memory") {
     return resource_exhausted(
@@ -137,6 +149,16 @@ Error of_kind(const std::string& kind, const std::string& place, const std::stri
         detail);
   }
   if (kind == "Permission") return permission_denied(detail);
+  if (kind == "HTTP") {
+    const auto says = [&](std::string_view status) {
+      return message.find(fmt::format("HTTP {}", status)) != std::string::npos;
+    };
+    if (says("404")) return not_found(detail);
+    if (says("401") || says("403")) {
+      return permission_denied(detail + "; look at the source's credentials");
+    }
+    return unavailable(detail);
+  }
   if (kind == "IO") {
     if (message.find("No space left") != std::string::npos) return storage_full(detail);
     if (message.find("No files found") != std::string::npos ||

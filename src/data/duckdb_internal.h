@@ -10,6 +10,7 @@
 
 #include "base/context.h"
 #include "base/result.h"
+#include "data/engine.h"
 #include "data/table.h"
 
 namespace slipway::data::duck {
@@ -59,6 +60,7 @@ class QueryResult {
 struct SqlText {
   std::string_view sql;   // as the user wrote it
   std::size_t begin = 0;  // where it stands in what DuckDB was given
+  SqlOrigin origin = {};  // where the user wrote it
 };
 
 // DuckDB reports with errors_as_json: the kind, the message and the position. `text` gives line and

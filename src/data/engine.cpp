@@ -3,6 +3,7 @@
 #include <arrow/api.h>
 #include <arrow/c/bridge.h>
 
+#include "base/file.h"
 #include "base/parallel.h"
 #include "data/engine_internal.h"
 
@@ -91,6 +92,32 @@ struct Engine::Impl {
   std::vector<duck::Connection> idle;
   std::set<std::string> names;
   std::map<std::string, Source> sources;  // of the names that are views over files
+  std::optional<TempDir> spool;           // files of what DuckDB does not read itself
+  std::vector<std::string> secrets;       // values that no message may show
+  fs::path temp;
+
+  Result<fs::path> spool_folder() {
+    const std::scoped_lock lock(mutex);
+    if (!spool) {
+      auto made = TempDir::create(temp, "spool");
+      if (!made) return made.error();
+      spool.emplace(std::move(*made));
+    }
+    return spool->path();
+  }
+
+  Error redacted(Error error) {
+    const std::scoped_lock lock(mutex);
+    for (const auto& secret : secrets) {
+      if (secret.empty()) continue;
+      for (auto at = error.message.find(secret); at != std::string::npos;
+           at = error.message.find(secret, at)) {
+        error.message.replace(at, secret.size(), "***");
+        at += 3;
+      }
+    }
+    return error;
+  }
 
   // A connection for one call; it goes back to the idle ones afterwards.
   struct Lease {
@@ -138,7 +165,7 @@ struct Engine::Impl {
         if (place) return invalid_argument(duck::not_a_time(*bad)).at(*place);
       }
     }
-    return duck::translate(said, text);
+    return redacted(duck::translate(said, text));
   }
 };
 
@@ -160,6 +187,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
       {"autoinstall_known_extensions", "false"},
       {"autoload_known_extensions", "false"},
       {"allow_community_extensions", "false"},
+      {"allow_persistent_secrets", "false"},
       {"preserve_insertion_order", "true"},
   };
   for (const auto& [key, value] : settings) {
@@ -168,6 +196,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
     }
   }
   auto impl = std::make_unique<Impl>();
+  impl->temp = temp;
   char* reason = nullptr;
   if (duckdb_open_ext(nullptr, impl->database.out(), config.get(), &reason) != DuckDBSuccess) {
     const std::string text = reason == nullptr ? "no reason given" : reason;
@@ -196,17 +225,48 @@ Result<std::unique_ptr<Engine>> Engine::open(const EngineOptions& options) {
 }
 
 Result<void> Engine::add_source(const std::string& name, const Source& source) {
+  auto added = add_source(Context{}, name, source);
+  return added ? Result<void>() : Result<void>(added.error());
+}
+
+Result<AddedSource> Engine::add_source(const Context& ctx, const std::string& name,
+                                       const Source& source) {
   auto lease = impl_->lease();
   if (!lease) return lease.error();
-  const auto body = duck::source_sql(lease->get(), source);
-  if (!body) return body.error();
+  const auto spool = impl_->spool_folder();
+  if (!spool) return spool.error();
+  const duck::Watch watch(ctx, lease->get());
+  std::vector<std::string> secrets;
+  const auto reached = duck::reach(ctx, lease->get(), source, *spool, secrets);
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->secrets.insert(impl_->secrets.end(), secrets.begin(), secrets.end());
+  }
+  if (!reached) return impl_->redacted(reached.error());
+  const auto body = duck::source_sql(lease->get(), *reached);
+  if (!body) return impl_->redacted(body.error());
   auto made =
       duck::run(lease->get(), "CREATE OR REPLACE VIEW " + quote_name(name) + " AS " + *body);
-  if (!made) return made.error();
+  if (!made) return impl_->redacted(made.error());
   const std::scoped_lock lock(impl_->mutex);
   impl_->names.insert(name);
   impl_->sources[name] = source;
-  return {};
+  return AddedSource{reached->offsets};
+}
+
+Result<std::vector<FileFacts>> Engine::facts(const Context& ctx, const Source& source) {
+  if (is_local_files(source)) return file_facts(ctx, source);
+  auto lease = impl_->lease();
+  if (!lease) return lease.error();
+  const duck::Watch watch(ctx, lease->get());
+  std::vector<std::string> secrets;
+  auto facts = duck::remote_facts(ctx, lease->get(), source, secrets);
+  {
+    const std::scoped_lock lock(impl_->mutex);
+    impl_->secrets.insert(impl_->secrets.end(), secrets.begin(), secrets.end());
+  }
+  if (!facts) return impl_->redacted(facts.error());
+  return facts;
 }
 
 Result<void> Engine::add_table(const std::string& name, const TablePtr& table) {
@@ -248,10 +308,34 @@ std::vector<std::string> Engine::relations() const {
   return {impl_->names.begin(), impl_->names.end()};
 }
 
-Result<Schema> Engine::describe(const std::string& sql) {
+std::optional<Source> Engine::source_of(const std::string& name) const {
+  const std::scoped_lock lock(impl_->mutex);
+  const auto found = impl_->sources.find(name);
+  if (found == impl_->sources.end()) return std::nullopt;
+  return found->second;
+}
+
+Result<void> Engine::define(const std::string& name, const std::string& sql,
+                            const SqlOrigin& origin) {
   auto lease = impl_->lease();
   if (!lease) return lease.error();
-  const auto bound = duck::bind_select(lease->get(), sql);
+  const auto user_sql = duck::first_statement(sql);
+  const auto bound = duck::bind_select(lease->get(), sql, {user_sql, 0, origin});
+  if (!bound) return impl_->redacted(bound.error());
+  const auto head = "CREATE OR REPLACE VIEW " + quote_name(name) + " AS ";
+  auto made =
+      duck::run(lease->get(), head + std::string(user_sql), {user_sql, head.size(), origin});
+  if (!made) return impl_->redacted(made.error());
+  const std::scoped_lock lock(impl_->mutex);
+  impl_->names.insert(name);
+  impl_->sources.erase(name);
+  return {};
+}
+
+Result<Schema> Engine::describe(const std::string& sql, const SqlOrigin& origin) {
+  auto lease = impl_->lease();
+  if (!lease) return lease.error();
+  const auto bound = duck::bind_select(lease->get(), sql, {sql, 0, origin});
   if (!bound) return bound.error();
   Schema schema;
   for (const auto& column : bound->columns)
@@ -259,15 +343,16 @@ Result<Schema> Engine::describe(const std::string& sql) {
   return schema;
 }
 
-Result<TablePtr> Engine::query(const Context& ctx, const std::string& sql) {
+Result<TablePtr> Engine::query(const Context& ctx, const std::string& sql,
+                               const SqlOrigin& origin) {
   if (auto wanted = ctx.check(); !wanted) return wanted.error();
   auto lease = impl_->lease();
   if (!lease) return lease.error();
-  const auto bound = duck::bind_select(lease->get(), sql);
-  if (!bound) return bound.error();
+  const auto bound = duck::bind_select(lease->get(), sql, {sql, 0, origin});
+  if (!bound) return impl_->redacted(bound.error());
   const auto user_sql = duck::first_statement(sql);
   const auto wrapped = duck::wrap(user_sql, bound->columns);
-  const duck::SqlText text{user_sql, wrapped.begin};
+  const duck::SqlText text{user_sql, wrapped.begin, origin};
   const auto failed = [&](const char* report) {
     return impl_->explain(ctx, lease->get(), report, text);
   };
@@ -304,12 +389,12 @@ Result<TablePtr> Engine::query(const Context& ctx, const std::string& sql) {
 }
 
 Result<std::int64_t> Engine::write_parquet(const Context& ctx, const std::string& sql,
-                                           const fs::path& file) {
+                                           const fs::path& file, const SqlOrigin& origin) {
   if (auto wanted = ctx.check(); !wanted) return wanted.error();
   auto lease = impl_->lease();
   if (!lease) return lease.error();
-  const auto bound = duck::bind_select(lease->get(), sql);
-  if (!bound) return bound.error();
+  const auto bound = duck::bind_select(lease->get(), sql, {sql, 0, origin});
+  if (!bound) return impl_->redacted(bound.error());
   const auto user_sql = duck::first_statement(sql);
   auto wrapped = duck::wrap(user_sql, bound->columns);
   constexpr std::string_view kCopy = "COPY (";
@@ -321,7 +406,7 @@ Result<std::int64_t> Engine::write_parquet(const Context& ctx, const std::string
     std::error_code ignored;
     fs::remove(file, ignored);
     return impl_->explain(ctx, lease->get(), duckdb_result_error(result.get()),
-                          {user_sql, wrapped.begin + kCopy.size()});
+                          {user_sql, wrapped.begin + kCopy.size(), origin});
   }
   return duck::single_integer(result.get());
 }

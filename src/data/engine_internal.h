@@ -37,8 +37,28 @@ Result<void> run(duckdb_connection connection, const std::string& sql, const Sql
 Result<std::vector<std::string>> texts(duckdb_connection connection, const std::string& sql);
 Result<std::int64_t> single_integer(duckdb_result* result);
 
-// The SELECT over the files of a source, in the five types: the body of its view.
-Result<std::string> source_sql(duckdb_connection connection, const Source& source);
+// A source within reach: what DuckDB reads for it.
+struct Reached {
+  Source source;
+  std::vector<std::filesystem::path> files;     // or URLs
+  std::string relation;                         // of a database or a table format; empty: `files`
+  std::string shown;                            // for messages; without secrets
+  std::map<std::string, std::int64_t> offsets;  // Kafka: where to go on next time
+};
+
+// Loads what the source needs (extensions, secrets, an attached database), and writes what DuckDB
+// cannot read itself (standard input, Arrow, Kafka) into files of `spool`. Values of secrets are
+// added to `secrets`.
+Result<Reached> reach(const Context& ctx, duckdb_connection connection, const Source& source,
+                      const std::filesystem::path& spool, std::vector<std::string>& secrets);
+// The remote objects that the source's paths stand for, with sizes, times and etags.
+// Of a database or a topic: nothing.
+Result<std::vector<FileFacts>> remote_facts(const Context& ctx, duckdb_connection connection,
+                                            const Source& source,
+                                            std::vector<std::string>& secrets);
+
+// The SELECT over a source, in the five types: the body of its view.
+Result<std::string> source_sql(duckdb_connection connection, const Reached& reached);
 
 // "flights.csv:12", where a column of a CSV source first holds a text; nothing when it does
 // nowhere.

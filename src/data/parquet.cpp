@@ -96,4 +96,36 @@ Result<TablePtr> read_parquet(const Context& ctx, const std::vector<fs::path>& f
   }
 }
 
+Result<void> walk_parquet(const Context& ctx, const std::vector<fs::path>& files,
+                          const std::function<Result<void>(const TablePtr&)>& take) {
+  try {
+    for (const auto& file : files) {
+      auto reader = open_reader(file);
+      if (!reader) return reader.error();
+      const int groups = (*reader)->num_row_groups();
+      for (int group = 0; group < std::max(groups, 1); ++group) {
+        if (auto wanted = ctx.check(); !wanted) return wanted;
+        auto table = groups == 0 ? (*reader)->ReadTable() : (*reader)->ReadRowGroup(group);
+        if (!table.ok()) return wrap(table.status(), file);
+        auto plain = plain_table(*table);
+        if (!plain) return plain.error().at(file.string());
+        if (auto taken = take(*plain); !taken) return taken;
+      }
+    }
+    return {};
+  } catch (const parquet::ParquetException& failure) {
+    return invalid_argument(std::string("not a readable Parquet file: ") + failure.what());
+  }
+}
+
+Result<std::int64_t> parquet_rows(const std::vector<fs::path>& files) {
+  std::int64_t rows = 0;
+  for (const auto& file : files) {
+    const auto facts = parquet_facts(file);
+    if (!facts) return facts.error();
+    rows += facts->rows;
+  }
+  return rows;
+}
+
 }  // namespace slipway::data

@@ -43,6 +43,26 @@ std::vector<double> edges_of(const Weighted& values, std::int64_t total, std::si
   return edges;
 }
 
+Histogram histogram_of(const Weighted& values, std::int64_t total, std::size_t bars) {
+  // a few values far off would leave one bar for all the others
+  double low = values.front().first;
+  double high = values.back().first;
+  const double first = quantile(values, total, 0.01);
+  const double last = quantile(values, total, 0.99);
+  const double body = last - first;
+  if (body > 0 && first - low > body) low = first;
+  if (body > 0 && high - last > body) high = last;
+  Histogram histogram{low, high, std::vector<std::int64_t>(bars, 0)};
+  const double width = (high - low) / static_cast<double>(bars);
+  for (const auto& [value, weight] : values) {
+    const double at = width > 0 ? std::floor((value - low) / width) : 0;
+    histogram
+        .counts[static_cast<std::size_t>(std::clamp(at, 0.0, static_cast<double>(bars - 1)))] +=
+        weight;
+  }
+  return histogram;
+}
+
 std::uint64_t bits_of(double value) {
   if (value == 0) value = 0;  // one zero
   std::uint64_t bits = 0;
@@ -85,44 +105,103 @@ void ColumnSummary::add_key(std::uint64_t key, std::string_view text, std::int64
   frequent.add(key, count, text);
 }
 
-void ColumnSummary::add(const ColumnView& view) {
-  rows += view.rows;
+void ColumnSummary::add(const GroupColumn& column, std::int64_t count) {
+  rows += count;
+  const ColumnView& view = column.view;
   switch (type) {
     case Type::text:
-      for (std::int64_t row = 0; row < view.rows; ++row) {
-        if (view.is_null(row)) {
-          ++nulls;
-          continue;
-        }
-        const auto text = view.text(row);
-        const auto length = static_cast<std::int64_t>(text.size());
-        shortest = texts == 0 ? length : std::min(shortest, length);
-        longest = std::max(longest, length);
-        total_length += length;
-        ++texts;
-        add_key(hash64(text, kTextSeed), text);
-      }
-      return;
+      return add_texts(column, count);
     case Type::float64:
-      add_numbers(
+      return add_numbers(
           view, [&view](std::int64_t row) { return view.real(row); },
           [](double value) { return bits_of(value); });
-      return;
     case Type::boolean:
-      add_numbers(
+      return add_numbers(
           view,
           [&view](std::int64_t row) {
             return view.boolean(row) ? std::int64_t{1} : std::int64_t{0};
           },
           [](std::int64_t value) { return static_cast<std::uint64_t>(value); });
-      return;
     case Type::int64:
     case Type::timestamp:
-      add_numbers(
+      return add_numbers(
           view, [&view](std::int64_t row) { return view.integer(row); },
           [](std::int64_t value) { return static_cast<std::uint64_t>(value); });
-      return;
   }
+}
+
+void ColumnSummary::add_text(std::string_view text, std::int64_t count) {
+  const auto length = static_cast<std::int64_t>(text.size());
+  shortest = texts == 0 ? length : std::min(shortest, length);
+  longest = std::max(longest, length);
+  total_length += length * count;
+  texts += count;
+  kinds.add(text, count);
+  add_key(hash64(text, kTextSeed), text, count);
+}
+
+void ColumnSummary::add_texts(const GroupColumn& column, std::int64_t count) {
+  if (!column.coded()) {
+    for (std::int64_t row = 0; row < count; ++row) {
+      if (column.view.is_null(row)) {
+        ++nulls;
+      } else {
+        add_text(column.view.text(row), 1);
+      }
+    }
+    return;
+  }
+  std::vector<std::int64_t> times(static_cast<std::size_t>(column.view.rows), 0);
+  for (std::int64_t row = 0; row < count; ++row) {
+    if (column.is_null(row)) {
+      ++nulls;
+    } else {
+      ++times[static_cast<std::size_t>(column.codes[row])];
+    }
+  }
+  for (std::size_t code = 0; code < times.size(); ++code) {
+    if (times[code] > 0) add_text(column.view.text(static_cast<std::int64_t>(code)), times[code]);
+  }
+}
+
+// Whole numbers that lie close together are counted by place first.
+void ColumnSummary::add_integers(const ColumnView& view) {
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  std::int64_t most = std::numeric_limits<std::int64_t>::min();
+  for (std::int64_t row = 0; row < view.rows; ++row) {
+    if (view.is_null(row)) continue;
+    const auto value = view.integer(row);
+    least = std::min(least, value);
+    most = std::max(most, value);
+  }
+  if (least > most) return;
+  const auto span = static_cast<std::uint64_t>(most) - static_cast<std::uint64_t>(least);
+  if (span < static_cast<std::uint64_t>(view.rows)) {
+    std::vector<std::int64_t> times(span + 1, 0);
+    for (std::int64_t row = 0; row < view.rows; ++row) {
+      if (!view.is_null(row)) ++times[static_cast<std::size_t>(view.integer(row) - least)];
+    }
+    for (std::size_t place = 0; place < times.size(); ++place) {
+      if (times[place] > 0)
+        add_key(static_cast<std::uint64_t>(least + static_cast<std::int64_t>(place)), {},
+                times[place]);
+    }
+    return;
+  }
+  // else neighbours that are equal together
+  std::int64_t held = 0;
+  std::int64_t times = 0;
+  for (std::int64_t row = 0; row < view.rows; ++row) {
+    if (view.is_null(row)) continue;
+    const auto value = view.integer(row);
+    if (times > 0 && value != held) {
+      add_key(static_cast<std::uint64_t>(held), {}, times);
+      times = 0;
+    }
+    held = value;
+    ++times;
+  }
+  if (times > 0) add_key(static_cast<std::uint64_t>(held), {}, times);
 }
 
 template <class Get, class Key>
@@ -138,6 +217,7 @@ void ColumnSummary::add_numbers(const ColumnView& view, const Get& get, const Ke
     ++count;
     sum += value;
   }
+  const bool whole = type == Type::int64 || type == Type::timestamp;
   Moments batch;
   batch.count = count;
   batch.mean = count == 0 ? 0 : sum / static_cast<double>(count);
@@ -157,8 +237,9 @@ void ColumnSummary::add_numbers(const ColumnView& view, const Get& get, const Ke
     min = std::min(min, value);
     max = std::max(max, value);
     zeros += value == 0 ? 1 : 0;
-    add_key(key(raw));
+    if (!whole) add_key(key(raw));
   }
+  if (whole) add_integers(view);
   moments.merge(batch);
 }
 
@@ -187,6 +268,7 @@ void ColumnSummary::merge(const ColumnSummary& other) {
   longest = std::max(longest, other.longest);
   total_length += other.total_length;
   texts += other.texts;
+  kinds.merge(other.kinds);
   rows += other.rows;
   nulls += other.nulls;
   not_finite += other.not_finite;
@@ -242,7 +324,7 @@ ColumnProfile ColumnSummary::finish(const std::string& name, const ProfileOption
   if (type != Type::text && moments.count > 0) finish_numbers(profile, items, options);
   if (!profile.bins.categorical && profile.bins.counts.empty())
     profile.bins.counts = {0, nulls + not_finite};
-  profile.notes = remarks(profile, items);
+  profile.notes = remarks(profile, kinds, items);
   return profile;
 }
 
@@ -290,19 +372,26 @@ void ColumnSummary::finish_numbers(ColumnProfile& profile,
     bins.counts[static_cast<std::size_t>(bin)] += weight;
   }
   bins.counts.back() = nulls + not_finite;
+  if (options.histogram > 0)
+    profile.histogram = histogram_of(values, moments.count, options.histogram);
 }
 
-struct Profiler::Impl {
-  Schema schema;
-  ProfileOptions options;
-  std::int64_t rows = 0;
-  std::vector<ColumnSummary> columns;
-};
+void Profiler::Impl::add(const GroupBatch& batch) {
+  parallel_for(
+      columns.size(), 1,
+      [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin; i < end; ++i) columns[i].add(batch.columns[i], batch.rows);
+      },
+      options.threads);
+  if (options.sample > 0) sample.add(batch);
+  rows += batch.rows;
+}
 
 Profiler::Profiler(Schema schema, ProfileOptions options) : impl_(std::make_unique<Impl>()) {
   for (const auto& field : schema.fields) impl_->columns.emplace_back(field.type);
+  impl_->sample = RowSample(schema.fields.size(), options.sample);
   impl_->schema = std::move(schema);
-  impl_->options = options;
+  impl_->options = std::move(options);
 }
 Profiler::~Profiler() = default;
 Profiler::Profiler(Profiler&&) noexcept = default;
@@ -312,13 +401,14 @@ Result<void> Profiler::add(const Batch& batch) {
   if (batch.columns.size() != impl_->columns.size() || *batch.schema != impl_->schema) {
     return invalid_argument("the rows to profile have another schema than the profile");
   }
-  parallel_for(
-      impl_->columns.size(), 1,
-      [&](std::size_t begin, std::size_t end) {
-        for (std::size_t i = begin; i < end; ++i) impl_->columns[i].add(batch.columns[i]);
-      },
-      impl_->options.threads);
-  impl_->rows += batch.rows;
+  // in pieces that fit in caches
+  constexpr std::int64_t kPiece = 65'536;
+  for (std::int64_t begin = 0; begin < batch.rows; begin += kPiece) {
+    const auto piece = batch.slice(begin, std::min(kPiece, batch.rows - begin));
+    GroupBatch group{0, piece.rows, {}};
+    for (const auto& view : piece.columns) group.columns.push_back({.view = view});
+    impl_->add(group);
+  }
   return {};
 }
 
@@ -327,6 +417,7 @@ Result<void> Profiler::merge(const Profiler& other) {
     return invalid_argument("profiles of different schemas do not merge");
   for (std::size_t i = 0; i < impl_->columns.size(); ++i)
     impl_->columns[i].merge(other.impl_->columns[i]);
+  impl_->sample.merge(other.impl_->sample);
   impl_->rows += other.impl_->rows;
   return {};
 }
@@ -338,7 +429,58 @@ Profile Profiler::finish() const {
     profile.columns.push_back(
         impl_->columns[i].finish(impl_->schema.fields[i].name, impl_->options));
   }
+  if (impl_->options.sample > 0) {
+    auto sample = impl_->sample;
+    sample.sort();
+    relate_columns(sample, impl_->options.target, profile);
+  }
   return profile;
+}
+
+Result<Profile> Profile::of_files(const Context& ctx,
+                                  const std::vector<std::filesystem::path>& files,
+                                  const ProfileOptions& options) {
+  const auto profiler = Profiler::of_files(ctx, files, options);
+  if (!profiler) return profiler.error();
+  return profiler->finish();
+}
+
+Result<Profiler> Profiler::of_files(const Context& ctx,
+                                    const std::vector<std::filesystem::path>& files,
+                                    const ProfileOptions& options) {
+  auto scan = GroupScan::open(files);
+  if (!scan) return scan.error();
+  std::vector<std::size_t> columns(scan->schema().fields.size());
+  std::iota(columns.begin(), columns.end(), std::size_t{0});
+  if (!options.target.empty()) {
+    if (const auto found = scan->schema().find(options.target); !found) return found.error();
+  }
+  auto single = options;
+  single.threads = 1;  // the threads are those of the scan
+  // A part for each row group, joined in their order as soon as it is their turn.
+  Profiler whole(scan->schema(), single);
+  std::mutex mutex;
+  std::map<std::size_t, Profiler> waiting;
+  std::size_t turn = 0;
+  std::vector<std::optional<Profiler>> parts(GroupScan::workers(options.threads));
+  auto done = scan->run(
+      ctx, columns, options.threads,
+      [&](std::size_t worker, const GroupBatch& batch) {
+        if (!parts[worker]) parts[worker].emplace(scan->schema(), single);
+        parts[worker]->impl_->add(batch);
+      },
+      [&](std::size_t worker, std::size_t group) {
+        if (!parts[worker]) parts[worker].emplace(scan->schema(), single);  // a group of no rows
+        const std::scoped_lock lock(mutex);
+        waiting.emplace(group, std::move(*parts[worker]));
+        parts[worker].reset();
+        for (auto next = waiting.begin(); next != waiting.end() && next->first == turn;
+             next = waiting.erase(next), ++turn) {
+          (void)whole.merge(next->second);  // of one schema: cannot fail
+        }
+      });
+  if (!done) return done.error();
+  return whole;
 }
 
 Result<Profile> Profile::of(const Batch& batch, const ProfileOptions& options) {

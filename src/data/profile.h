@@ -7,19 +7,23 @@
 // Built from Profilers, which merge: add batches on many threads or machines, merge, finish. A
 // column whose distinct values fit in memory is counted exactly; beyond that these sketches are
 // used:
-//   quantiles  KLL: Z. Karnin, K. Lang, E. Liberty, "Optimal quantile approximation in streams"
-//   (2016); rank error < 0.5 % distinct   HyperLogLog: P. Flajolet et al. (2007); standard
-//   error 1.6 % frequent   D. Anderson et al., "A high-performance algorithm for identifying
-//   frequent items in data streams" (2017)
+//   quantiles: KLL (Z. Karnin, K. Lang, E. Liberty, "Optimal quantile approximation in streams",
+//   2016); rank error below 0.5 %
+//   distinct: HyperLogLog (P. Flajolet et al., 2007; estimator of O. Ertl, 2017); standard error
+//   0.8 %
+//   frequent: D. Anderson et al., "A high-performance algorithm for identifying frequent items in
+//   data streams" (2017)
 // Profile is a value; a Profiler is not thread-safe.
 #pragma once
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/context.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "data/table.h"
@@ -30,8 +34,12 @@ struct ProfileOptions {
   std::size_t bins = 10;  // for numbers: of about equal counts
   std::size_t top = 10;   // most frequent values reported
   std::size_t categories =
-      50;           // for text and booleans: bins for so many values, the rest is "other"
-  int threads = 0;  // Profile::of walks columns in parallel; 0: default_threads()
+      50;                     // for text and booleans: bins for so many values, the rest is "other"
+  int threads = 0;            // Profile::of walks columns in parallel; 0: default_threads()
+  std::size_t histogram = 0;  // bars of equal width for numbers and times; 0: none
+  // Rows kept, by chance, to see how columns hang together (Profile::associations); 0: none.
+  std::size_t sample = 0;
+  std::string target;  // with a sample: columns that tell this one are noted as leaks
 };
 
 // A partition of a column's values. Numbers and times: bin i holds (edges[i-1], edges[i]], the
@@ -46,6 +54,14 @@ struct Bins {
   // "<= 3.5", "(3.5, 7]", "> 7", "UA", "other", "null"
   std::vector<std::string> labels() const;
   bool operator==(const Bins&) const = default;
+};
+
+// Counts of values in bars of equal width; the outermost hundredth at either end, when it lies far
+// off, is in the last bars.
+struct Histogram {
+  double low = 0, high = 0;
+  std::vector<std::int64_t> counts;
+  bool operator==(const Histogram&) const = default;
 };
 
 struct ColumnProfile {
@@ -69,6 +85,7 @@ struct ColumnProfile {
       top;  // most frequent first; counts may be low by top_error
   std::int64_t top_error = 0;
   Bins bins;
+  std::optional<Histogram> histogram;
   std::vector<std::string> notes;  // what looks suspicious, in words
 
   double null_share() const {
@@ -78,10 +95,27 @@ struct ColumnProfile {
   static Result<ColumnProfile> from_json(const Json& json);
 };
 
+// How strongly two columns hang together, in the sampled rows where both have a value.
+struct Association {
+  std::string a, b;
+  // pearson: of numbers. cramers_v: of categories, corrected for bias (W. Bergsma, 2013).
+  // correlation_ratio: of categories `a` and numbers `b` (R. Fisher's eta).
+  std::string measure;
+  double value = 0;
+  std::optional<double> rank;  // pearson: Spearman's correlation beside it
+  std::int64_t rows = 0;
+};
+
 struct Profile {
   std::int64_t rows = 0;
   std::vector<ColumnProfile> columns;
+  std::vector<Association> associations;  // the strongest first
+  std::int64_t sampled = 0;               // rows they were computed from
 
+  // Of Parquet files, as Profiler::of_files.
+  static Result<Profile> of_files(const Context& ctx,
+                                  const std::vector<std::filesystem::path>& files,
+                                  const ProfileOptions& options);
   // In one call, of rows in memory: bin counts are exact.
   static Result<Profile> of(const Batch& batch, const ProfileOptions& options);
   const ColumnProfile* find(std::string_view column) const;  // nullptr when absent
@@ -96,9 +130,19 @@ class Profiler {
   ~Profiler();
   Profiler(Profiler&&) noexcept;
   Profiler& operator=(Profiler&&) noexcept;
+  // Of Parquet files, in one pass over their row groups on all cores; memory does not depend on the
+  // number of rows. The same files give the same profile, whatever the number of threads.
+  static Result<Profiler> of_files(const Context& ctx,
+                                   const std::vector<std::filesystem::path>& files,
+                                   const ProfileOptions& options);
   Result<void> add(const Batch& batch);       // of the same schema
   Result<void> merge(const Profiler& other);  // of the same schema and options
-  Profile finish() const;                     // bin counts are estimates of the sketch
+  // The state as bytes (CBOR, versioned), to be merged elsewhere; some hundred kB, however many
+  // rows.
+  std::string save() const;
+  // invalid_argument: damaged, or of another version.
+  static Result<Profiler> load(std::string_view bytes);
+  Profile finish() const;  // bin counts are estimates of the sketch
 
  private:
   struct Impl;
@@ -116,5 +160,7 @@ std::vector<double> bin_shares(const ColumnProfile& reference);
 
 // A table for the terminal.
 std::string render_text(const Profile& profile);
+// A page that needs nothing else, of a size that does not depend on the number of rows.
+std::string render_html(const Profile& profile, const std::string& title);
 
 }  // namespace slipway::data

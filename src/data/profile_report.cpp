@@ -6,12 +6,36 @@ namespace slipway::data {
 
 namespace {
 
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
 bool is_number(std::string_view text) {
   if (text.empty()) return false;
   if (text.front() == '+') text.remove_prefix(1);
   double value = 0;
   const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
   return failed == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+}
+
+// "2013-04-01…", "01/04/2013", "1.4.2013": a date, and perhaps a time, by its shape.
+bool is_date(std::string_view text) {
+  if (text.size() < 8 || text.size() > 35 || !is_digit(text.front())) return false;
+  std::size_t at = 0;
+  std::size_t widths[3] = {};
+  char mark = 0;
+  for (int part = 0; part < 3; ++part) {
+    const auto begin = at;
+    while (at < text.size() && is_digit(text[at])) ++at;
+    widths[part] = at - begin;
+    if (widths[part] == 0) return false;
+    if (part == 2) break;
+    if (at == text.size() || (text[at] != '-' && text[at] != '/' && text[at] != '.')) return false;
+    if (part == 1 && text[at] != mark) return false;
+    mark = text[at++];
+  }
+  const bool year_first = widths[0] == 4 && widths[1] <= 2 && widths[2] <= 2;
+  const bool year_last = widths[0] <= 2 && widths[1] <= 2 && widths[2] == 4;
+  if (!year_first && !year_last) return false;
+  return at == text.size() || text[at] == 'T' || text[at] == ' ';
 }
 
 // Texts that often stand for "nothing".
@@ -56,7 +80,33 @@ std::string number_text(const ColumnProfile& column, const std::optional<double>
 
 }  // namespace
 
-std::vector<std::string> remarks(const ColumnProfile& profile,
+void TextKinds::add(std::string_view text, std::int64_t count) {
+  if (text.empty()) return;
+  const char first = text.front();
+  if (first == ' ' || text.back() == ' ') padded += count;
+  if (!is_digit(first) && first != '-' && first != '+' && first != '.') return;  // most texts
+  if (is_date(text)) {
+    times += count;
+  } else if (is_number(text)) {
+    const auto digits = text.substr(first == '-' || first == '+' ? 1 : 0);
+    if (std::all_of(digits.begin(), digits.end(), is_digit)) {
+      integers += count;
+      if (digits.size() > 1 && digits.front() == '0') leading_zeros += count;
+    } else {
+      reals += count;
+    }
+  }
+}
+
+void TextKinds::merge(const TextKinds& other) {
+  integers += other.integers;
+  reals += other.reals;
+  times += other.times;
+  leading_zeros += other.leading_zeros;
+  padded += other.padded;
+}
+
+std::vector<std::string> remarks(const ColumnProfile& profile, const TextKinds& kinds,
                                  const std::vector<FrequentItems::Item>& items) {
   std::vector<std::string> notes;
   const std::int64_t present = profile.rows - profile.nulls;
@@ -74,17 +124,34 @@ std::vector<std::string> remarks(const ColumnProfile& profile,
   if (profile.not_finite > 0)
     notes.push_back(fmt::format("{} values are not finite numbers", profile.not_finite));
   if (profile.type == Type::text) {
-    std::int64_t numbers = 0;
-    std::int64_t seen = 0;
     std::vector<std::string> words;
+    std::int64_t missing = 0;
     for (const auto& item : items) {
-      seen += item.count;
-      if (is_number(item.text)) numbers += item.count;
-      if (is_null_word(item.text))
-        words.push_back(fmt::format("'{}' ({} times)", item.text, item.count));
+      if (!is_null_word(item.text)) continue;
+      missing += item.count;
+      words.push_back(fmt::format("'{}' ({} times)", item.text, item.count));
     }
-    if (static_cast<double>(numbers) > 0.9 * static_cast<double>(seen))
+    const auto share = [&](std::int64_t count) {
+      return static_cast<double>(count) /
+             static_cast<double>(std::max<std::int64_t>(1, present - missing));
+    };
+    const auto numbers = kinds.integers + kinds.reals;
+    if (kinds.leading_zeros > 0 && share(numbers) > 0.9) {
+      notes.push_back(fmt::format(
+          "numbers with leading zeros ({} of them): a code, keep it as text", kinds.leading_zeros));
+    } else if (share(numbers) > 0.9) {
       notes.emplace_back("numbers kept as text: declare the type");
+    } else if (share(kinds.times) > 0.9) {
+      notes.emplace_back("dates kept as text: declare the type timestamp");
+    } else if (share(numbers) > 0.05) {
+      notes.push_back(fmt::format("mixed: {:.0f} % of the texts are numbers, the others are not",
+                                  share(numbers) * 100));
+    } else if (share(kinds.times) > 0.05) {
+      notes.push_back(fmt::format("mixed: {:.0f} % of the texts are dates, the others are not",
+                                  share(kinds.times) * 100));
+    }
+    if (kinds.padded > 0)
+      notes.push_back(fmt::format("{} texts begin or end with a space", kinds.padded));
     if (!words.empty()) {
       notes.push_back(fmt::format("{} may stand for a missing value: declare null_values",
                                   fmt::join(words, ", ")));
@@ -128,6 +195,9 @@ Json ColumnProfile::to_json() const {
   json["top"] = Json::array();
   for (const auto& [value, count] : top) json["top"].push_back({value, count});
   if (top_error > 0) json["top_error"] = top_error;
+  if (histogram)
+    json["histogram"] = {
+        {"low", histogram->low}, {"high", histogram->high}, {"counts", histogram->counts}};
   if (type == Type::text) {
     json["length"] = {{"min", shortest}, {"max", longest}, {"mean", mean_length}};
     return json;
@@ -178,6 +248,11 @@ Result<ColumnProfile> ColumnProfile::from_json(const Json& json) {
       column.mean_length = length.at("mean").get<double>();
       return column;
     }
+    if (json.contains("histogram")) {
+      const auto& bars = json["histogram"];
+      column.histogram = Histogram{bars.at("low").get<double>(), bars.at("high").get<double>(),
+                                   bars.at("counts").get<std::vector<std::int64_t>>()};
+    }
     column.not_finite = json.at("not_finite").get<std::int64_t>();
     column.zeros = json.at("zeros").get<std::int64_t>();
     const auto number = [&](const char* key) -> std::optional<double> {
@@ -198,7 +273,20 @@ Result<ColumnProfile> ColumnProfile::from_json(const Json& json) {
 Json Profile::to_json() const {
   Json list = Json::array();
   for (const auto& column : columns) list.push_back(column.to_json());
-  return {{"format", "slipway profile 1"}, {"rows", rows}, {"columns", std::move(list)}};
+  Json json = {{"format", "slipway profile 1"}, {"rows", rows}, {"columns", std::move(list)}};
+  if (sampled == 0) return json;
+  json["sampled"] = sampled;
+  json["associations"] = Json::array();
+  for (const auto& each : associations) {
+    Json item = {{"a", each.a},
+                 {"b", each.b},
+                 {"measure", each.measure},
+                 {"value", each.value},
+                 {"rows", each.rows}};
+    if (each.rank) item["rank"] = *each.rank;
+    json["associations"].push_back(std::move(item));
+  }
+  return json;
 }
 
 Result<Profile> Profile::from_json(const Json& json) {
@@ -213,6 +301,21 @@ Result<Profile> Profile::from_json(const Json& json) {
     auto column = ColumnProfile::from_json(item);
     if (!column) return column.error();
     profile.columns.push_back(std::move(*column));
+  }
+  try {
+    profile.sampled = json.value("sampled", std::int64_t{0});
+    for (const auto& item : json.value("associations", Json::array())) {
+      Association each{item.at("a").get<std::string>(),
+                       item.at("b").get<std::string>(),
+                       item.at("measure").get<std::string>(),
+                       item.at("value").get<double>(),
+                       {},
+                       item.at("rows").get<std::int64_t>()};
+      if (item.contains("rank")) each.rank = item["rank"].get<double>();
+      profile.associations.push_back(std::move(each));
+    }
+  } catch (const Json::exception& failure) {
+    return bad_profile(failure.what());
   }
   return profile;
 }
@@ -311,6 +414,12 @@ std::string render_text(const Profile& profile) {
   }
   for (const auto& column : profile.columns) {
     for (const auto& note : column.notes) text += fmt::format("{}: {}\n", column.name, note);
+  }
+  if (!profile.associations.empty())
+    text += fmt::format("strongest associations, from {} rows:\n", profile.sampled);
+  for (std::size_t i = 0; i < std::min<std::size_t>(10, profile.associations.size()); ++i) {
+    const auto& each = profile.associations[i];
+    text += fmt::format("  {:.3f}  {} and {} ({})\n", each.value, each.a, each.b, each.measure);
   }
   return text;
 }

@@ -1,6 +1,7 @@
 #include "data/sketch_internal.h"
 
 #include <bit>
+#include <numbers>
 
 namespace slipway::data {
 
@@ -92,19 +93,43 @@ void DistinctSketch::merge(const DistinctSketch& other) {
     registers_[i] = std::max(registers_[i], other.registers_[i]);
 }
 
+// O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches" (2017), algorithm 6: no
+// bias at any size, and no switch between estimators.
 std::int64_t DistinctSketch::estimate() const {
+  constexpr int kRanks = 64 - kBits;
   const auto count = static_cast<double>(registers_.size());
-  double sum = 0;
-  std::size_t empty = 0;
-  for (const auto rank : registers_) {
-    sum += std::ldexp(1.0, -rank);
-    empty += rank == 0 ? 1 : 0;
+  std::array<double, kRanks + 2> of_rank{};
+  for (const auto rank : registers_) ++of_rank[rank];
+  if (of_rank[0] == count) return 0;
+  // tau(1 - full / count), for registers that can rise no more
+  double x = 1 - of_rank[kRanks + 1] / count;
+  double tail = 0;
+  if (x > 0 && x < 1) {
+    double weight = 1;
+    tail = 1 - x;
+    for (double before = 0; before != tail;) {
+      before = tail;
+      x = std::sqrt(x);
+      weight *= 0.5;
+      tail -= (1 - x) * (1 - x) * weight;
+    }
+    tail /= 3;
   }
-  const double alpha = 0.7213 / (1 + 1.079 / count);
-  double estimate = alpha * count * count / sum;
-  if (estimate <= 2.5 * count && empty > 0)
-    estimate = count * std::log(count / static_cast<double>(empty));
-  return std::llround(estimate);
+  double sum = count * tail;
+  for (int rank = kRanks; rank >= 1; --rank)
+    sum = 0.5 * (sum + of_rank[static_cast<std::size_t>(rank)]);
+  // sigma(empty / count), for registers that saw nothing
+  x = of_rank[0] / count;
+  double head = x;
+  double weight = 1;
+  for (double before = -1; before != head;) {
+    before = head;
+    x *= x;
+    head += x * weight;
+    weight += weight;
+  }
+  sum += count * head;
+  return std::llround(count * count / (2 * std::numbers::ln2 * sum));
 }
 
 FrequentItems::FrequentItems() : slots_(kSlots) {}

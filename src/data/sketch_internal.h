@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/json.h"
+
 namespace slipway::data {
 
 // Scatters the bits of a key: the finalizer of splitmix64, a bijection, so that distinct keys stay
@@ -27,6 +29,9 @@ class QuantileSketch {
   std::int64_t count() const { return count_; }
   // The values kept with their weights, ascending; weights sum to count().
   std::vector<std::pair<double, std::int64_t>> sorted() const;
+  // All three sketches: their state, and false when the JSON is none.
+  Json state() const;
+  bool restore(const Json& state);
 
  private:
   std::size_t capacity(std::size_t level) const;
@@ -44,9 +49,11 @@ class DistinctSketch {
   void add_hash(std::uint64_t hash);
   void merge(const DistinctSketch& other);
   std::int64_t estimate() const;
+  Json state() const;
+  bool restore(const Json& state);
 
  private:
-  static constexpr int kBits = 12;
+  static constexpr int kBits = 14;
   std::array<std::uint8_t, std::size_t{1} << kBits> registers_{};
 };
 
@@ -79,6 +86,8 @@ class FrequentItems {
     std::string_view text;
   };
   std::vector<Item> items() const;  // in no order
+  Json state() const;
+  bool restore(const Json& state);
 
  private:
   static constexpr std::size_t kSlots = 8192;

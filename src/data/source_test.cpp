@@ -13,16 +13,23 @@ using test::ok;
 using test::Scratch;
 
 TEST(Source, TellsTheKindByTheEnding) {
-  const std::pair<const char*, Source::Kind> rows[] = {
-      {"a.csv", Source::Kind::csv},        {"a.csv.gz", Source::Kind::csv},
-      {"a.tsv", Source::Kind::csv},        {"a.parquet", Source::Kind::parquet},
-      {"a.jsonl.gz", Source::Kind::jsonl}, {"a.ndjson", Source::Kind::jsonl}};
+  const std::pair<const char*, Source::Kind> rows[] = {{"a.csv", Source::Kind::csv},
+                                                       {"a.csv.gz", Source::Kind::csv},
+                                                       {"a.tsv", Source::Kind::csv},
+                                                       {"a.parquet", Source::Kind::parquet},
+                                                       {"a.jsonl.gz", Source::Kind::jsonl},
+                                                       {"a.ndjson", Source::Kind::jsonl},
+                                                       {"a.json.zst", Source::Kind::json},
+                                                       {"a.feather", Source::Kind::arrow},
+                                                       {"a.xlsx", Source::Kind::excel},
+                                                       {"a.db", Source::Kind::sqlite},
+                                                       {"s3://b/a.csv.gz?v=1", Source::Kind::csv}};
   for (const auto& [file, kind] : rows) {
     const auto source = Source::of_file(file);
     ASSERT_TRUE(ok(source)) << file;
     EXPECT_EQ(source->kind, kind) << file;
   }
-  EXPECT_EQ(Source::of_file("a.tsv")->delimiter, '\t');
+  EXPECT_EQ(Source::of_file("a.tsv")->csv.delimiter, '\t');
   EXPECT_EQ(code_of(Source::of_file("a.docx")), "invalid_argument");
 }
 
@@ -38,7 +45,7 @@ TEST(Source, IsReadFromADeclaration) {
   EXPECT_EQ(source.paths, std::vector<std::string>{"/base/data/f.csv"});
   EXPECT_EQ(source.null_values, (std::vector<std::string>{"NA", "-"}));
   EXPECT_EQ(source.types.at("at"), Type::timestamp);
-  EXPECT_EQ(source.delimiter, ';');
+  EXPECT_EQ(source.csv.delimiter, ';');
 }
 
 TEST(Source, TellsEveryMistakeInADeclaration) {
@@ -63,7 +70,10 @@ TEST(Expand, FindsFilesInOrderAndNamesWhatIsMissing) {
   EXPECT_EQ(*files, (std::vector<std::filesystem::path>{scratch / "a.csv", scratch / "b.csv"}));
   EXPECT_EQ(code_of(expand({.paths = {(scratch / "*.json").string()}})), "not_found");
   EXPECT_EQ(code_of(expand({.paths = {(scratch / "c.csv").string()}})), "not_found");
-  EXPECT_EQ(code_of(expand({.paths = {scratch.path().string()}})), "invalid_argument");
+  EXPECT_EQ(expand({.paths = {scratch.path().string()}})->size(), 2U)
+      << "all CSV files of a folder";
+  EXPECT_EQ(code_of(expand({.kind = Source::Kind::parquet, .paths = {scratch.path().string()}})),
+            "not_found");
   EXPECT_EQ(code_of(expand({})), "invalid_argument");
 }
 

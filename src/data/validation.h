@@ -1,27 +1,20 @@
-// Expectations on data, declared in a list and checked in one pass of SQL.
+// Expectations on data, declared in a list and checked in as few passes as can be.
 //   - {check: not_null, columns: [carrier, origin]}
 //   - {check: unique, columns: [flight_id]}
 //   - {check: range, column: distance, min: 0, max: 6000, on_fail: quarantine}
-//   - {check: in_set, column: origin, values: [EWR, JFK, LGA]}
-//   - {check: matches, column: tailnum, pattern: "N[0-9A-Z]+|D[0-9]+"}            # the whole
-//   value; RE2: linear time
-//   - {check: schema, types: {late: int64}, extra: false}                          # extra: false
-//   refuses other columns
-//   - {check: compare, column: sched_arr, op: ">=", to: sched_dep}                 # `to` is any
-//   SQL expression of the row
-//   - {check: row_count, min: 1000}
-//   - {check: null_share, column: wind_gust, max: 0.9}
-//   - {check: mean | sum | stddev | distinct_count, column: distance, min: 100, max: 2000}
-//   - {check: freshness, column: time_hour, within: 2d}                            # against
-//   Options::reference_time
-//   - {check: sql, expression: "dep_time IS NULL OR air_time > 0"}                 # true or null
-//   passes
-// Common keys: name; severity: error | warn; mostly: 0..1, the share that has to pass (row checks);
-// where: an SQL condition that selects the rows looked at; on_fail: stop | quarantine (row checks:
-// bad rows are set aside). A null passes every row check but not_null. A check that says no is a
-// value in the Report, not an Error. Thread-safe: functions of their arguments.
+//   - {check: matches, column: tailnum, pattern: "N[0-9A-Z]+|D[0-9]+"}     # the whole value
+//   - {check: compare, column: sched_arr, op: ">=", to: sched_dep}       # any SQL of the row
+//   - {check: exists_in, columns: [tailnum], relation: planes}             # another relation
+//   - {check: mean, column: late, learn: {last: 20, sigmas: 4}}            # a band from history
+//   - {check: drift, column: distance, relation: before, measure: ks, max: 0.1}
+// docs/reference/expectations.md lists all of them with their keys.
+// Common keys: name; severity: error | warn; mostly: 0..1, the share that has to pass (checks of
+// rows); where: an SQL condition that selects the rows looked at; on_fail: stop | quarantine
+// (checks of rows: bad rows are set aside). A null passes every check of rows but not_null. A check
+// that says no is a value in the Report, not an Error. Thread-safe: functions of their arguments.
 #pragma once
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,23 +27,73 @@
 namespace slipway::data {
 
 enum class Check {
+  // of rows: bad ones are counted, shown and may be set aside
   not_null,
+  is_null,
   unique,
+  unique_in_row,
+  equal_in_row,
   range,
   in_set,
+  not_in_set,
   matches,
-  schema,
+  not_matches,
+  like,
+  not_like,
+  length,
+  parses,
+  json_schema,
+  increasing,
+  decreasing,
+  z_score,
+  iqr,
   compare,
+  pair_in_set,
+  row_sum,
+  exists_in,
+  sql,
+  // figures: one number of the table
   row_count,
+  column_count,
   null_share,
+  min,
+  max,
   mean,
+  median,
   sum,
   stddev,
+  quantile,
   distinct_count,
+  distinct_share,
+  aggregate,
+  association,
+  drift,
   freshness,
-  sql
+  // other properties of the table
+  schema,
+  columns,
+  distinct_values,
+  most_common,
+  no_rows,
+  same_result
 };
 std::string_view to_string(Check check);
+bool is_row_check(Check check);
+
+// A band for a figure, out of the same rule's figures in earlier reports: their median plus and
+// minus `sigmas` robust standard deviations (1.4826 times the median absolute deviation, at least
+// `slack` times the median's size, so that figures that never moved may move a little).
+struct Learn {
+  std::int64_t last = 20;     // reports looked at
+  std::int64_t at_least = 5;  // with fewer, the rule passes and says so
+  double sigmas = 4;
+  double slack = 0.01;
+};
+
+struct TypeChoice {
+  std::string column;
+  std::vector<Type> types;  // any of them
+};
 
 struct Expectation {
   Check check = Check::not_null;
@@ -61,15 +104,29 @@ struct Expectation {
   double mostly = 1.0;
   std::string where;
 
-  std::optional<Json> min, max;  // numbers; for range also times and texts
-  bool strict = false;           // range: min and max themselves are out
-  std::vector<Json> values;      // in_set
-  std::string pattern;           // matches
-  std::string op, to;            // compare
-  std::string expression;        // sql
-  Duration within{};             // freshness
-  std::vector<Field> types;      // schema
-  bool extra = true;             // schema: other columns may be there
+  std::optional<Json> min, max;  // numbers; for range, min and max also times and texts
+  bool strict = false;           // the bounds themselves are out; increasing: equal is out
+  std::vector<Json> values;      // sets; for pair_in_set of lists; for columns of names
+  std::vector<std::string> patterns;
+  bool all = false;               // of several patterns: each has to match
+  bool part = false;              // matches: a part of the value is enough
+  std::string op, to;             // compare
+  std::string expression;         // sql, aggregate
+  Duration within{};              // freshness
+  std::vector<TypeChoice> types;  // schema
+  bool extra = true;              // schema: other columns may be there
+  std::string match;              // columns, distinct_values: equal | ordered | subset | superset
+  std::string as;                 // parses: a type, or json
+  std::string format;             // parses: of strptime
+  Json document;                  // json_schema
+  std::string relation;           // exists_in, drift, row_count: another relation of the engine
+  std::vector<std::string> to_columns;  // exists_in; default: the same names
+  std::vector<std::string> order_by;    // increasing, decreasing; default: the rows' order
+  double probability = 0.5;             // quantile
+  std::string measure;                  // drift, association
+  std::optional<double> min_p;          // drift: the smallest p-value that passes
+  std::string query, other;             // no_rows, same_result; {rows} stands for the checked rows
+  std::optional<Learn> learn;
 };
 
 // Reads a list of them under `key`; problems are left in the reader.
@@ -84,7 +141,7 @@ struct RuleResult {
   bool ok = false;
   bool set_aside = false;       // not ok, but its bad rows went to quarantine and that is enough
   std::int64_t rows = 0;        // looked at
-  std::int64_t unexpected = 0;  // of them, not as expected (row checks)
+  std::int64_t unexpected = 0;  // of them, not as expected (checks of rows)
   double share = 0;             // unexpected / rows
   Json observed;                // the figure of an aggregate check
   std::vector<Json> examples;   // up to Options::examples distinct bad values
@@ -101,8 +158,21 @@ struct Report {
 
 struct ValidationOptions {
   std::size_t examples = 5;
+  int threads = 0;                     // of the pass over Parquet files; 0: default_threads()
   std::optional<Time> reference_time;  // for freshness; required when there is such a check
+  std::map<std::string, std::vector<double>> history;  // by rule name, oldest first: for learn
 };
+
+// What is known of an earlier version of the data: its report and its profile, as JSON; either may be
+// null.
+struct EarlierVersion {
+  Json report;
+  Json profile;
+};
+// For rules that learn: the figures of earlier versions (oldest first) by rule name. Out of a
+// version's report when the rule stood in it, else, for a rule without `where`, out of its profile.
+std::map<std::string, std::vector<double>> history_of(const std::vector<Expectation>& expectations,
+                                                      const std::vector<EarlierVersion>& versions);
 
 struct Validation {
   Report report;
@@ -111,13 +181,17 @@ struct Validation {
                                // quarantines
 };
 
-// Of the rows of a relation or a SELECT, which is read several times: write it to Parquet first
-// when it is costly.
+// Of the rows of a relation or a SELECT, which may be read several times: write it to Parquet first
+// when it is costly. Of a relation over Parquet files the columns' values are counted in one pass
+// of our own, and rules of one column are judged on distinct values; what is left is one SELECT.
+// The engine keeps small tables that the result's SQL refers to.
 Result<Validation> validate(const Context& ctx, Engine& engine, const std::string& relation,
                             const std::vector<Expectation>& expectations,
                             const ValidationOptions& options = {});
 
 // A table for the terminal.
 std::string render_text(const Report& report);
+// A page that needs nothing else, of a size that does not depend on the number of rows.
+std::string render_html(const Report& report, const std::string& title);
 
 }  // namespace slipway::data

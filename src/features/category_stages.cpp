@@ -1,5 +1,5 @@
-// Stages that read categories: onehot, ordinal, target_encode. Fitted, all three are one thing: a
-// number per known category, one for what was never seen, one for what is missing.
+// Stages that read categories: onehot, ordinal, frequency, target_encode. Fitted, all are one
+// thing: a number per known category, one for what was never seen, one for what is missing.
 #include <cmath>
 #include <limits>
 
@@ -55,11 +55,12 @@ class CategoryStage final : public Stage {
     if (e_.indicator) shape.flags.push_back(name + ".missing");
     shape.raw = false;
     if (e_.op == "onehot") {
+      shape.closed = true;
       shape.onehot = e_.outputs.size();
       shape.names.clear();
       for (const std::string& label : e_.outputs) shape.names.push_back(name + "=" + label);
     } else {
-      shape.names[0] = name + (e_.op == "ordinal" ? ".ordinal" : ".target");
+      shape.names[0] = name + (e_.op == "target_encode" ? ".target" : "." + e_.op);
     }
   }
 
@@ -278,6 +279,17 @@ Result<StagePtr> fit_ordinal(const Ordinal& spec, const Impute* fill, FitBlock& 
     positions[static_cast<std::size_t>(order[i])] = static_cast<double>(i);
   }
   return finish(known, {"ordinal", std::move(order), std::move(positions), kMissing, kMissing, {}},
+                fill, fit);
+}
+
+Result<StagePtr> fit_frequency(const Frequency& spec, const Impute* fill, FitBlock& fit) {
+  const auto coded = code(fill, "count", fit);
+  if (!coded) return coded.error();
+  const double unit = spec.counts ? 1 : static_cast<double>(coded->codes.size());
+  std::vector<double> values;
+  for (const std::size_t count : coded->counts) values.push_back(static_cast<double>(count) / unit);
+  const double missing = static_cast<double>(coded->missing) / unit;
+  return finish(*coded, {"frequency", coded->index.sorted(), std::move(values), 0, missing, {}},
                 fill, fit);
 }
 

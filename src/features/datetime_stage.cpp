@@ -1,54 +1,16 @@
-// Calendar parts of a timestamp. Every 64-bit count of microseconds has them, as far as the year
-// 292277. Civil dates from day numbers: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms"
-// (2013).
+// Calendar parts of a timestamp, on the clocks of a zone.
 #include <cmath>
 #include <limits>
 #include <numbers>
 
+#include "features/calendar_internal.h"
 #include "features/stage_internal.h"
+#include "features/zone_internal.h"
 
 namespace slipway::features {
 namespace {
 
 using Part = DateTime::Part;
-
-struct Calendar {
-  std::int64_t year;
-  int month;   // 1 to 12
-  int day;     // 1 to 31
-  int doy;     // 1 to 366
-  int dow;     // 0 Monday to 6 Sunday
-  int hour;    // 0 to 23
-  int minute;  // 0 to 59
-};
-
-std::int64_t floor_div(std::int64_t a, std::int64_t b) {
-  return a / b - ((a % b != 0) && ((a < 0) != (b < 0)) ? 1 : 0);
-}
-
-Calendar calendar_of(std::int64_t micros, std::int32_t offset_minutes) {
-  const std::int64_t minutes = floor_div(micros, 60'000'000) + offset_minutes;
-  const std::int64_t days = floor_div(minutes, 1440);
-  const int of_day = static_cast<int>(minutes - days * 1440);
-  const std::int64_t shifted = days + 719'468;  // from 0000-03-01
-  const std::int64_t era = floor_div(shifted, 146'097);
-  const int of_era = static_cast<int>(shifted - era * 146'097);  // 0 to 146096
-  const int year_of_era =
-      (of_era - of_era / 1460 + of_era / 36'524 - of_era / 146'096) / 365;  // 0 to 399
-  const int of_year =
-      of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);  // from 1 March
-  const int shifted_month = (5 * of_year + 2) / 153;                       // 0 March to 11 February
-  Calendar out;
-  out.day = of_year - (153 * shifted_month + 2) / 5 + 1;
-  out.month = shifted_month < 10 ? shifted_month + 3 : shifted_month - 9;
-  out.year = year_of_era + era * 400 + (out.month <= 2 ? 1 : 0);
-  const bool leap = (out.year % 4 == 0 && out.year % 100 != 0) || out.year % 400 == 0;
-  out.doy = out.month <= 2 ? of_year - 305 : of_year + 60 + (leap ? 1 : 0);
-  out.dow = static_cast<int>(days + 3 - floor_div(days + 3, 7) * 7);  // 1970-01-01 was a Thursday
-  out.hour = of_day / 60;
-  out.minute = of_day % 60;
-  return out;
-}
 
 // A part as a count from 0, and how many there are until it comes round (0: never).
 std::pair<std::int64_t, int> turn_of(const Calendar& time, Part part) {
@@ -78,7 +40,7 @@ double value_of(const Calendar& time, Part part) {
 
 class DateTimeStage final : public Stage {
  public:
-  explicit DateTimeStage(DateTime spec) : spec_(std::move(spec)) {
+  DateTimeStage(DateTime spec, Zone zone) : spec_(std::move(spec)), zone_(std::move(zone)) {
     for (const Part part : spec_.cyclical) {
       const int period = turn_of(Calendar{}, part).second;
       std::vector<std::pair<double, double>> table;
@@ -100,7 +62,7 @@ class DateTimeStage final : public Stage {
         for (std::size_t k = 0; k < width; ++k) out[k * block.stride] = kMissing;
         continue;
       }
-      const Calendar time = calendar_of(column.integer(row), spec_.offset_minutes);
+      const Calendar time = calendar_of(column.integer(row), zone_.offset_at(column.integer(row)));
       for (const Part part : spec_.parts) {
         *out = value_of(time, part);
         out += block.stride;
@@ -131,14 +93,13 @@ class DateTimeStage final : public Stage {
     Json cyclical = Json::array();
     for (const Part part : spec_.parts) parts.push_back(name_of(part));
     for (const Part part : spec_.cyclical) cyclical.push_back(name_of(part));
-    return {{"op", "datetime"},
-            {"parts", parts},
-            {"cyclical", cyclical},
-            {"offset_minutes", spec_.offset_minutes}};
+    return {
+        {"op", "datetime"}, {"parts", parts}, {"cyclical", cyclical}, {"zone", zone_.to_json()}};
   }
 
  private:
   DateTime spec_;
+  Zone zone_;
   std::vector<std::vector<std::pair<double, double>>>
       waves_;  // sine and cosine of each turn of a cyclical part
 };
@@ -150,7 +111,9 @@ Result<StagePtr> fit_datetime(const DateTime& spec, FitBlock& fit) {
   bool any = false;
   for (std::int64_t row = 0; row < column.rows && !any; ++row) any = !column.is_null(row);
   if (!any) return failed_precondition("no training row has a time; leave the column out");
-  auto stage = std::make_unique<DateTimeStage>(spec);
+  auto zone = Zone::find(spec.zone);
+  if (!zone) return zone.error();
+  auto stage = std::make_unique<DateTimeStage>(spec, std::move(*zone));
   if (fit.block.values != nullptr)
     stage->apply(fit.block);  // else nothing follows that would read the parts
   stage->advance(fit.shape);
@@ -162,9 +125,8 @@ Result<StagePtr> datetime_stage_from_json(const Json& json, const Shape& shape) 
     return invalid_argument("datetime cannot stand at this place of the chain");
   }
   DateTime spec;
-  spec.offset_minutes = json.at("offset_minutes").get<std::int32_t>();
-  if (std::abs(spec.offset_minutes) > 24 * 60)
-    return invalid_argument("datetime has a zone beyond a day");
+  auto zone = Zone::from_json(json.at("zone"));
+  if (!zone) return zone.error();
   const auto part_of = [](const std::string& word) -> Result<Part> {
     for (const Part part :
          {Part::minute, Part::hour, Part::dow, Part::day, Part::doy, Part::month, Part::year}) {
@@ -185,7 +147,7 @@ Result<StagePtr> datetime_stage_from_json(const Json& json, const Shape& shape) 
   }
   if (spec.parts.empty() && spec.cyclical.empty())
     return invalid_argument("datetime names no part");
-  return std::make_unique<DateTimeStage>(std::move(spec));
+  return std::make_unique<DateTimeStage>(std::move(spec), std::move(*zone));
 }
 
 }  // namespace slipway::features

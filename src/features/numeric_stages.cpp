@@ -304,7 +304,12 @@ Result<StagePtr> fit_bucketize(const Bucketize& spec, FitBlock& fit) {
     std::vector<double> values = present(fit.block.value(k));
     if (values.empty()) return nothing_known("choose bins");
     std::vector<double> edges;
-    if (spec.equal_width) {
+    if (spec.by == Bucketize::By::tree) {
+      if (fit.target.size() != fit.block.rows) {
+        return invalid_argument("bins by tree need the target, and none was given");
+      }
+      edges = tree_edges(fit.block.value(k), fit.target, spec.bins, spec.min_rows);
+    } else if (spec.by == Bucketize::By::width) {
       const auto [low, high] = std::minmax_element(values.begin(), values.end());
       const double width =
           *high / static_cast<double>(spec.bins) - *low / static_cast<double>(spec.bins);
@@ -317,7 +322,7 @@ Result<StagePtr> fit_bucketize(const Bucketize& spec, FitBlock& fit) {
       }
     }
     edges.erase(std::unique(edges.begin(), edges.end()), edges.end());
-    if (edges.size() + 1 < spec.bins) {
+    if (edges.size() + 1 < spec.bins && spec.by != Bucketize::By::tree) {
       fit.notes->push_back("'" + fit.shape.names[k] + "' repeats values so often that only " +
                            std::to_string(edges.size() + 1) + " of " + std::to_string(spec.bins) +
                            " bins differ");

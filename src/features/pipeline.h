@@ -12,6 +12,7 @@
 // all const functions are thread-safe.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,13 +22,19 @@
 #include "base/json.h"
 #include "base/result.h"
 #include "data/table.h"
+#include "features/matrix.h"
 #include "features/spec.h"
 
 namespace slipway::features {
 
+// What a boosted model gains by each column of the matrix, [cols]; for `select: {by: importance}`.
+using Importance = std::function<Result<std::vector<double>>(const Matrix& matrix)>;
+
 struct FitOptions {
   std::uint64_t seed = 0;  // of the folds of target encodings
   int threads = 0;         // 0: default_threads(); the fit is the same for any number
+  Importance importance{};
+  const ViewSource* views = nullptr;  // for the views of the spec
 };
 
 struct Fitted;
@@ -46,28 +53,36 @@ class Pipeline {
                                       const data::Batch& train, std::span<const double> target,
                                       const FitOptions& options = {});
 
-  static Result<Pipeline> from_json(const Json& json);
-  Json to_json() const;  // {"version": 1, …}; exact: every number comes back with the same bits
+  static Result<Pipeline> from_json(const Json& json);  // of this version or an older one
+  Json to_json() const;  // {"version": 2, …}; exact: every number comes back with the same bits
   const std::string& digest() const;  // SHA-256 of the canonical JSON
 
   const data::Schema& inputs() const;  // the columns it reads, and no others
+  // Views it looks up in, by their keys and times among the inputs. Fitted, it goes on with the
+  // views it was fitted with; one from JSON needs to be told where to find them.
+  const std::vector<ViewSpec>& views() const;
+  Pipeline with_views(std::shared_ptr<const ViewSource> source) const;
   const std::vector<std::string>& outputs()
       const;  // the matrix's columns: "temp", "carrier=UA", "time_hour.hour"
   const std::vector<std::string>& notes()
       const;  // remarks of the fit (a constant column …); not part of the value
 
+  // failed_precondition when a view is not there, or is declared otherwise than when fitting.
   // Columns are found by name; others are ignored. `out` is [rows, outputs] row-major. Allocates
   // nothing after a thread's first calls unless the batch is large enough to be worth several
   // threads.
   Result<void> transform(const data::Batch& batch, std::span<float> out, int threads = 0) const;
 
- private:
   struct Impl;
+  const Impl& impl() const { return *impl_; }  // for this folder
+
+ private:
   explicit Pipeline(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
   static Result<Fitted> fit_all(const Context& ctx, const PipelineSpec& spec,
                                 const data::Batch& train, std::span<const double> target,
                                 const FitOptions& options, bool with_matrix);
   std::shared_ptr<const Impl> impl_;
+  std::shared_ptr<const ViewSource> view_source_;
 };
 
 struct Fitted {

@@ -8,6 +8,7 @@
 #include <numbers>
 
 #include "base/parallel.h"
+#include "support/every_transform.h"
 #include "support/odd_rows.h"
 #include "support/support.h"
 
@@ -337,25 +338,6 @@ TEST(Pipeline, FindsColumnsByNameAndRefusesOtherTypes) {
   EXPECT_TRUE(failed_with(pipeline->transform(*wider.batch(), wrong), Code::invalid_argument));
 }
 
-// Every transform at once, over odd_rows.
-const char* const kEverything = R"([
-  {"columns": ["temp", "gust"], "apply": [{"impute": {"strategy": "median", "indicator": true}},
-                                          {"clip": {"low_quantile": 0.01, "high_quantile": 0.99}}, "standardize"]},
-  {"columns": "temp", "suffix": "_raw", "apply": ["log1p"]},
-  {"columns": "gust", "suffix": "_bin", "apply": [{"bucketize": 7}, {"onehot": {"unknown": "zeros"}}]},
-  {"columns": "dist", "apply": ["passthrough"]},
-  {"columns": "dist", "suffix": "_w", "apply": [{"bucketize": {"bins": 5, "by": "width"}}]},
-  {"columns": "carrier", "apply": [{"onehot": {"min_share": 0.02, "unknown": "bucket"}}]},
-  {"columns": "carrier", "suffix": "_o", "apply": [{"impute": "most_frequent"}, "ordinal", {"impute": -1}]},
-  {"columns": "tail", "apply": [{"target_encode": {"smoothing": 10, "folds": 5}}, "standardize"]},
-  {"columns": "month", "apply": [{"impute": {"value": 0, "indicator": true}}, "onehot"]},
-  {"columns": "month", "suffix": "_t", "apply": [{"target_encode": 1}]},
-  {"columns": "when", "apply": [{"datetime": {"parts": ["hour", "dow", "month", "doy", "day", "year", "minute"],
-                                              "cyclical": ["hour", "dow", "month", "doy"], "zone": "+05:30"}},
-                                {"impute": "mean"}]},
-  {"types": "boolean", "apply": [{"impute": "most_frequent"}, "onehot"]}
-])";
-
 class EverythingTest : public ::testing::Test {
  protected:
   EverythingTest() : train_(test::odd_schema()) {
@@ -364,7 +346,7 @@ class EverythingTest : public ::testing::Test {
     for (int i = 0; i < 20'000; ++i) target_.push_back(rng.uniform() < 0.24 ? 1 : 0);
   }
   Result<Fitted> fit(int threads = 0, std::uint64_t seed = 3) const {
-    return Pipeline::fit_transform({}, spec_of(kEverything), *train_.batch(), target_,
+    return Pipeline::fit_transform({}, spec_of(test::kEveryTransform), *train_.batch(), target_,
                                    {seed, threads});
   }
   data::BatchBuilder train_;
@@ -494,7 +476,7 @@ TEST_F(EverythingTest, TrainsOnWhatItServesExceptForTargetEncodings) {
       different.insert(outputs[i % outputs.size()]);
     }
   }
-  EXPECT_THAT(different, ElementsAre("month_t.target", "tail.target"));
+  EXPECT_THAT(different, ElementsAre("month_t.target", "slot.target", "tail.target"));
 }
 
 TEST_F(EverythingTest, SurvivesAnyDamageToItsJson) {
@@ -524,7 +506,7 @@ TEST_F(EverythingTest, SurvivesAnyDamageToItsJson) {
 }
 
 TEST(Pipeline, RefusesJsonOfAnotherVersion) {
-  EXPECT_TRUE(failed_with(Pipeline::from_json({{"version", 2}}), Code::unimplemented));
+  EXPECT_TRUE(failed_with(Pipeline::from_json({{"version", 3}}), Code::unimplemented));
   EXPECT_TRUE(failed_with(Pipeline::from_json(Json::array()), Code::data_loss));
 }
 

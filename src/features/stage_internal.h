@@ -40,12 +40,21 @@ struct Shape {
   std::vector<std::string> flags;  // of the indicators
   std::size_t onehot =
       0;  // when > 0: the first number is the place of a 1 among `names` (-1: none), and the last
+  bool closed = false;  // nothing can follow: a stage writes the outputs itself, or onehot does
 };
 
 class Stage {
  public:
   virtual ~Stage() = default;
   virtual void apply(Block& block) const = 0;
+  // A stage of very many outputs is the last of its chain and writes a row's outputs into the
+  // matrix, whose rows are `stride` apart, instead of keeping them in the block.
+  virtual bool writes() const { return false; }
+  virtual void write(const Block& block, float* out, std::size_t stride) const {
+    (void)block;
+    (void)out;
+    (void)stride;
+  }
   virtual void advance(
       Shape& shape) const = 0;       // from the shape before this stage to the one after
   virtual Json to_json() const = 0;  // {"op": …}
@@ -72,6 +81,15 @@ Result<StagePtr> fit_onehot(const OneHot& spec, const Impute* fill, FitBlock& fi
 Result<StagePtr> fit_ordinal(const Ordinal& spec, const Impute* fill, FitBlock& fit);
 Result<StagePtr> fit_target_encode(const TargetEncode& spec, const Impute* fill, FitBlock& fit);
 Result<StagePtr> fit_datetime(const DateTime& spec, FitBlock& fit);
+Result<StagePtr> fit_minmax(const MinMax& spec, FitBlock& fit);
+Result<StagePtr> fit_robust(const Robust& spec, FitBlock& fit);
+Result<StagePtr> fit_quantile(const QuantileMap& spec, FitBlock& fit);
+Result<StagePtr> fit_power(const Power& spec, FitBlock& fit);
+Result<StagePtr> fit_log(const Log& spec, FitBlock& fit);
+Result<StagePtr> fit_frequency(const Frequency& spec, const Impute* fill, FitBlock& fit);
+Result<StagePtr> fit_hash(const Hash& spec, FitBlock& fit);
+Result<StagePtr> fit_text_hash(const TextHash& spec, FitBlock& fit);
+Result<StagePtr> fit_tfidf(const TfIdf& spec, FitBlock& fit);
 // The column as numbers: null, NaN and infinities become missing.
 StagePtr number_stage();
 
@@ -81,12 +99,20 @@ Result<StagePtr> stage_from_json(const Json& json, const Shape& shape);
 // The parts of stage_from_json, by file; nothing when the op is not theirs.
 Result<StagePtr> numeric_stage_from_json(const std::string& op, const Json& json,
                                          const Shape& shape);
+Result<StagePtr> scaling_stage_from_json(const std::string& op, const Json& json,
+                                         const Shape& shape);
+Result<StagePtr> text_stage_from_json(const std::string& op, const Json& json, const Shape& shape);
 Result<StagePtr> category_stage_from_json(const Json& json, const Shape& shape);
 Result<StagePtr> datetime_stage_from_json(const Json& json, const Shape& shape);
 
 // Quantile by linear interpolation between order statistics (type 7 of R. Hyndman, Y. Fan, "Sample
 // quantiles in statistical packages", 1996; numpy's default). `sorted` is not empty.
 double quantile(std::span<const double> sorted, double q);
+// Edges between the leaves of a tree that cuts `values` so that `target` varies least within them.
+std::vector<double> tree_edges(std::span<const double> values, std::span<const double> target,
+                               std::size_t leaves, std::size_t least);
+// Where the normal distribution has this share below: 0 < share < 1.
+double normal_deviate(double share);
 // A parameter as JSON and back: missing (NaN) is null.
 Json number_or_null(double value);
 double number_or_nan(const Json& json);

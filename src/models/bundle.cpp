@@ -176,7 +176,8 @@ Result<void> write_bundle(const std::filesystem::path& folder, const BundleParts
   return rename_durable(inside, folder);
 }
 
-Result<Bundle> Bundle::load(const std::filesystem::path& folder) {
+Result<Bundle> Bundle::load(const std::filesystem::path& folder,
+                            std::shared_ptr<const features::ViewSource> views) {
   const auto place = [&](const Error& error) { return error.at(folder.string()); };
   const auto text = read_file(folder / "MLmodel");
   if (!text) return text.error();
@@ -194,6 +195,7 @@ Result<Bundle> Bundle::load(const std::filesystem::path& folder) {
     if (!saved) return place(saved.error());
     auto pipeline = features::Pipeline::from_json(*saved);
     if (!pipeline) return place(pipeline.error());
+    if (!pipeline->views().empty()) *pipeline = pipeline->with_views(std::move(views));
     const auto bytes = read_checked(folder, files, flavor.at("model").get<std::string>());
     if (!bytes) return place(bytes.error());
     auto model = load_model(flavor.at("kind").get<std::string>(), *bytes);

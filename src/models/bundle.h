@@ -54,7 +54,9 @@ Result<void> write_bundle(const std::filesystem::path& folder, const BundleParts
 class Bundle {
  public:
   // data_loss names the file, feature or row that is not as it was written.
-  static Result<Bundle> load(const std::filesystem::path& folder);
+  // Features that look up in views find them in `views`, then and at each prediction.
+  static Result<Bundle> load(const std::filesystem::path& folder,
+                             std::shared_ptr<const features::ViewSource> views = nullptr);
 
   static constexpr std::size_t kRowsPerTask = 1024;
   // scores [rows]: P(class 1), or the value of a regression.

@@ -43,13 +43,13 @@ Result<std::unique_ptr<const Scorer>> RegistrySource::load(const std::string& di
   const std::filesystem::path folder = cache_ / digest;
   std::error_code error;
   if (std::filesystem::exists(folder, error)) {
-    if (auto bundle = models::Bundle::load(folder)) return scorer(std::move(*bundle));
+    if (auto bundle = models::Bundle::load(folder, views_)) return scorer(std::move(*bundle));
     // A copy that was damaged is no loss: it is unpacked again.
     std::filesystem::remove_all(folder, error);
   }
   if (auto made = make_dirs(cache_); !made) return made.error();
   if (auto unpacked = blobs_.get_tree(digest, folder); !unpacked) return unpacked.error();
-  auto bundle = models::Bundle::load(folder);
+  auto bundle = models::Bundle::load(folder, views_);
   if (!bundle) return bundle.error();
   return scorer(std::move(*bundle));
 }

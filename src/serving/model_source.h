@@ -13,6 +13,7 @@
 #include "blob/store.h"
 #include "data/table.h"
 #include "db/database.h"
+#include "features/view.h"
 #include "registry/registry.h"
 
 namespace slipway::serving {
@@ -53,8 +54,11 @@ class RegistrySource final : public ModelSource {
   Result<std::int64_t> change_counter() const override { return db_.change_counter(); }
   Result<VersionRef> resolve(const std::string& model, const std::string& alias) const override;
   Result<std::unique_ptr<const Scorer>> load(const std::string& digest) const override;
+  // Before the first load: where features look up.
+  void look_up_in(std::shared_ptr<const features::ViewSource> views) { views_ = std::move(views); }
 
  private:
+  std::shared_ptr<const features::ViewSource> views_;
   const db::Database& db_;
   const registry::Registry& registry_;
   const blob::Store& blobs_;

@@ -78,8 +78,9 @@ std::string RowsSpec::sql(const std::string& relation) const {
   return sql;
 }
 
-Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& work_dir) {
-  return data::Engine::open({.memory_limit_mb = 512, .temp_dir = work_dir});
+Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& work_dir,
+                                                  std::int64_t memory_limit_mb) {
+  return data::Engine::open({.memory_limit_mb = memory_limit_mb, .temp_dir = work_dir});
 }
 
 Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name,
@@ -156,7 +157,8 @@ Result<models::Bundle> open_bundle(const Services& services, const std::string& 
     if (auto out = services.blobs.get_tree(digest, folder); !out)
       return out.error().at("bundle " + digest.substr(0, 12));
   }
-  return models::Bundle::load(folder);
+  if (auto fresh = services.live_views->refresh({}); !fresh) return fresh.error();
+  return models::Bundle::load(folder, services.live_views);
 }
 
 std::string code_commit(const std::filesystem::path& folder) {
@@ -166,6 +168,36 @@ std::string code_commit(const std::filesystem::path& folder) {
   return output_of(git + " status --porcelain 2>/dev/null").empty() ? commit : commit + "+changes";
 }
 
+namespace {
+
+// Fewer rows are profiled in memory, where the counts of bins are exact.
+constexpr std::int64_t kProfiledAtOnce = 1'000'000;
+
+Result<data::Profile> profile_at_once(const Context& ctx,
+                                      const std::vector<std::filesystem::path>& files) {
+  auto table = data::read_parquet(ctx, files);
+  if (!table) return table.error();
+  auto columns = data::Columns::from_table(*table);
+  if (!columns) return columns.error();
+  return data::Profile::of(columns->batch(), {});
+}
+
+Result<data::Profile> profile_by_parts(const Context& ctx,
+                                       const std::vector<std::filesystem::path>& files) {
+  std::optional<data::Profiler> profiler;
+  auto walked = data::walk_parquet(ctx, files, [&](const data::TablePtr& table) -> Result<void> {
+    auto columns = data::Columns::from_table(table);
+    if (!columns) return columns.error();
+    if (!profiler) profiler.emplace(columns->schema(), data::ProfileOptions{});
+    return profiler->add(columns->batch());
+  });
+  if (!walked) return walked.error();
+  if (!profiler) return internal("a dataset without files was profiled");
+  return profiler->finish();
+}
+
+}  // namespace
+
 Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
                              const Services& services, data::Engine& engine,
                              const NewDataset& dataset) {
@@ -173,22 +205,39 @@ Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
   call.progress(0.2, "running the SQL");
   auto rows = engine.write_parquet(ctx, dataset.sql, file);
   if (!rows) return rows.error();
+  NewDataset written = dataset;
+  written.files = {file};
+  return commit_rows(ctx, call, services, written);
+}
+
+Result<Committed> commit_rows(const Context& ctx, const pipeline::StepCall& call,
+                              const Services& services, const NewDataset& dataset) {
   call.progress(0.6, "profiling");
-  auto table = data::read_parquet(ctx, {file});
-  if (!table) return table.error();
-  auto columns = data::Columns::from_table(*table);
-  if (!columns) return columns.error();
-  auto profile = data::Profile::of(columns->batch(), {});
+  std::vector<std::filesystem::path> files;
+  if (dataset.base) {
+    auto held = services.datasets.files(*dataset.base);
+    if (!held) return held.error();
+    files = std::move(*held);
+  }
+  files.insert(files.end(), dataset.files.begin(), dataset.files.end());
+  auto rows = data::parquet_rows(files);
+  if (!rows) return rows.error();
+  auto profile =
+      *rows > kProfiledAtOnce ? profile_by_parts(ctx, files) : profile_at_once(ctx, files);
   if (!profile) return profile.error();
   call.progress(0.9, "committing");
-  auto ref = services.datasets.commit(ctx, dataset.name, {file}, dataset.provenance,
-                                      profile->to_json(), dataset.validation);
+  auto ref = services.datasets.commit(ctx, {.name = dataset.name,
+                                            .files = dataset.files,
+                                            .base = dataset.base,
+                                            .provenance = dataset.provenance,
+                                            .profile = profile->to_json(),
+                                            .validation = dataset.validation});
   if (!ref) return ref.error();
   for (const data::ColumnProfile& column : profile->columns) {
     for (const std::string& note : column.notes)
       call.log.line("note: " + column.name + ": " + note);
   }
-  return Committed{*ref, *rows, static_cast<std::int64_t>(columns->schema().fields.size())};
+  return Committed{*ref, *rows, static_cast<std::int64_t>(profile->columns.size())};
 }
 
 Result<TrackedRun> TrackedRun::start(const Context& ctx, const Services& services,

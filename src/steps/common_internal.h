@@ -28,7 +28,8 @@ struct RowsSpec {
   std::string sql(const std::string& relation) const;
 };
 
-Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& work_dir);
+Result<std::unique_ptr<data::Engine>> open_engine(const std::filesystem::path& work_dir,
+                                                  std::int64_t memory_limit_mb = 512);
 // Makes `name` a relation over a dataset version's files.
 Result<void> add_dataset(data::Engine& engine, const Services& services, const std::string& name,
                          const data::DatasetRef& ref);
@@ -50,12 +51,14 @@ Result<models::Bundle> open_bundle(const Services& services, const std::string& 
 // repository.
 std::string code_commit(const std::filesystem::path& folder);
 
-// Writes the SQL's rows as a new version of a dataset, with its profile.
+// A new version of a dataset, made of an SQL's rows or of Parquet files.
 struct NewDataset {
   std::string name;
   std::string sql;
   Json provenance;
   Json validation = Json(nullptr);
+  std::vector<std::filesystem::path> files = {};        // of commit_rows
+  std::optional<data::DatasetRef> base = std::nullopt;  // its rows come first
 };
 struct Committed {
   data::DatasetRef ref;
@@ -65,6 +68,10 @@ struct Committed {
 Result<Committed> commit_sql(const Context& ctx, const pipeline::StepCall& call,
                              const Services& services, data::Engine& engine,
                              const NewDataset& dataset);
+// Commits files that are written, with the profile of all rows, the base's too. Rows are read row
+// group by row group: memory does not grow with them.
+Result<Committed> commit_rows(const Context& ctx, const pipeline::StepCall& call,
+                              const Services& services, const NewDataset& dataset);
 
 // A run in the pipeline's experiment. Ends as failed unless finish() is called.
 class TrackedRun {

@@ -1,6 +1,38 @@
 #include "steps/learning_internal.h"
 
 namespace slipway::steps {
+namespace {
+
+class LoadedViews final : public features::ViewSource {
+ public:
+  void add(features::ViewPtr view) { views_.push_back(std::move(view)); }
+  features::ViewPtr find(const std::string& name) const override {
+    for (const features::ViewPtr& view : views_) {
+      if (view->spec().name == name) return view;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::vector<features::ViewPtr> views_;
+};
+
+// The gains of a short boosting on the training matrix.
+Result<std::vector<double>> gains_of(const Context& ctx, training::TrainerSpec trainer,
+                                     const features::Matrix& matrix) {
+  constexpr int kRounds = 50;  // a ranking needs no more
+  trainer.rounds = std::min(trainer.rounds, kRounds);
+  trainer.early_stopping_rounds = 0;
+  const auto trained = training::train(ctx, trainer, matrix);
+  if (!trained) return trained.error();
+  std::map<std::string, double> by_name;
+  for (const auto& [name, gain] : trained->importance) by_name[name] = gain;
+  std::vector<double> gains;
+  for (const std::string& name : matrix.names) gains.push_back(by_name[name]);
+  return gains;
+}
+
+}  // namespace
 
 LearningSpec LearningSpec::read(SpecReader& reader) {
   LearningSpec spec;
@@ -35,14 +67,19 @@ Result<LearningRows> LearningRows::load(const Context& ctx, const Services& serv
     return missing.error().at("target");
   }
   if (auto sound = spec.known.check_schema(schema); !sound) return sound.error();
-  auto bound = spec.features.bind(schema);
-  if (!bound) return bound.error();
-  std::vector<std::string> used;
-  for (const auto& binding : *bound) used.push_back(schema.fields[binding.column].name);
-  if (std::find(used.begin(), used.end(), spec.target) != used.end()) {
+  auto used = spec.features.reads(schema);
+  if (!used) return used.error();
+  if (std::find(used->begin(), used->end(), spec.target) != used->end()) {
     return invalid_argument("the target '" + spec.target + "' is among the features: take it out");
   }
-  if (auto known = spec.known.check_features(used); !known) return known.error();
+  if (auto known = spec.known.check_features(*used); !known) return known.error();
+  auto views = std::make_unique<LoadedViews>();
+  for (const features::ViewSpec& view : spec.features.views) {
+    auto loaded = features::load_view(ctx, services.datasets, view,
+                                      view.version.empty() ? view.dataset : view.version);
+    if (!loaded) return loaded.error();
+    views->add(std::move(*loaded));
+  }
   auto labels = numbers_of(columns->batch(), spec.target);
   if (!labels) return labels.error();
   const auto held_out = static_cast<std::int64_t>(
@@ -53,7 +90,7 @@ Result<LearningRows> LearningRows::load(const Context& ctx, const Services& serv
                                std::to_string(columns->rows()) +
                                " rows in this window: too few to hold some out for validation");
   }
-  return LearningRows(std::move(*columns), std::move(*labels), split, *ref);
+  return LearningRows(std::move(*columns), std::move(*labels), split, *ref, std::move(views));
 }
 
 Result<features::Matrix> to_matrix(const features::Pipeline& pipeline, const data::Batch& batch,
@@ -77,9 +114,13 @@ Result<training::TrainerSpec> trainer_of(const LearningSpec& spec, const Json& o
 }
 
 Result<FittedRows> fit_rows(const Context& ctx, const LearningSpec& spec, const data::Batch& batch,
-                            std::span<const double> labels, std::uint64_t seed) {
-  auto fitted =
-      features::Pipeline::fit_transform(ctx, spec.features, batch, labels, {.seed = seed});
+                            std::span<const double> labels, const features::ViewSource& views,
+                            std::uint64_t seed) {
+  features::FitOptions options{.seed = seed, .views = &views};
+  options.importance = [&](const features::Matrix& matrix) {
+    return gains_of(ctx, spec.trainer, matrix);
+  };
+  auto fitted = features::Pipeline::fit_transform(ctx, spec.features, batch, labels, options);
   if (!fitted) return fitted.error();
   FittedRows result{fitted->pipeline, {}};
   result.matrix.rows = static_cast<std::size_t>(batch.rows);
@@ -92,7 +133,7 @@ Result<FittedRows> fit_rows(const Context& ctx, const LearningSpec& spec, const 
 
 Result<Prepared> prepare(const Context& ctx, const LearningSpec& spec, const LearningRows& rows,
                          std::uint64_t seed) {
-  auto fitted = fit_rows(ctx, spec, rows.first(), rows.first_labels(), seed);
+  auto fitted = fit_rows(ctx, spec, rows.first(), rows.first_labels(), rows.views(), seed);
   if (!fitted) return fitted.error();
   auto validation = to_matrix(fitted->pipeline, rows.last(), rows.last_labels());
   if (!validation) return validation.error();

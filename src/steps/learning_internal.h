@@ -37,18 +37,22 @@ class LearningRows {
     return std::span(labels_).subspan(static_cast<std::size_t>(split_));
   }
   const data::DatasetRef& dataset() const { return ref_; }
+  // What the features look up in, each as of the dataset version it names, or the newest.
+  const features::ViewSource& views() const { return *views_; }
 
  private:
   LearningRows(data::Columns columns, std::vector<double> labels, std::int64_t split,
-               data::DatasetRef ref)
+               data::DatasetRef ref, std::unique_ptr<const features::ViewSource> views)
       : columns_(std::move(columns)),
         labels_(std::move(labels)),
         split_(split),
-        ref_(std::move(ref)) {}
+        ref_(std::move(ref)),
+        views_(std::move(views)) {}
   data::Columns columns_;
   std::vector<double> labels_;
   std::int64_t split_;
   data::DatasetRef ref_;
+  std::unique_ptr<const features::ViewSource> views_;
 };
 
 // The trainer as declared, with `overrides` (a mapping, or null) laid over it, and seeded by the
@@ -62,7 +66,8 @@ struct FittedRows {
   features::Matrix matrix;
 };
 Result<FittedRows> fit_rows(const Context& ctx, const LearningSpec& spec, const data::Batch& batch,
-                            std::span<const double> labels, std::uint64_t seed);
+                            std::span<const double> labels, const features::ViewSource& views,
+                            std::uint64_t seed);
 
 // A fitted pipeline with both parts as matrices.
 struct Prepared {

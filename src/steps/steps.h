@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "blob/store.h"
 #include "data/datasets.h"
+#include "features/view_store.h"
 #include "feedback/labels.h"
 #include "feedback/loop.h"
 #include "governance/lineage.h"
@@ -41,6 +42,8 @@ struct Services {
   const Clock& clock;
   IdSource& ids;
   monitoring::Traffic& traffic;
+  features::ViewStore& views;
+  std::shared_ptr<features::LiveViews> live_views;
 };
 
 void add_step_kinds(pipeline::StepKinds& kinds, const Services& services);

@@ -47,6 +47,13 @@ std::map<std::string, double> importance_by_input(const training::Trained& train
   return sums;
 }
 
+Json versions_of(const features::Pipeline& fitted, const features::ViewSource& views) {
+  Json versions = Json::object();
+  for (const features::ViewSpec& view : fitted.views())
+    versions[view.name] = views.find(view.name)->version();
+  return versions;
+}
+
 class TrainStep final : public pipeline::StepKind {
  public:
   explicit TrainStep(const Services& services) : services_(services) {}
@@ -102,7 +109,8 @@ class TrainStep final : public pipeline::StepKind {
       again.early_stopping_rounds = 0;
       if (trained->kind == "xgboost") again.rounds = std::max(1, trained->rounds);
       *prepared = Prepared{fitted, {}, {}};  // the memory is needed
-      auto whole = fit_rows(ctx, spec.learning, rows->all(), rows->labels(), call.seed);
+      auto whole =
+          fit_rows(ctx, spec.learning, rows->all(), rows->labels(), rows->views(), call.seed);
       if (!whole) return whole.error();
       auto final_model = training::train(ctx, again, whole->matrix);
       if (!final_model) return final_model.error();
@@ -110,6 +118,13 @@ class TrainStep final : public pipeline::StepKind {
       *trained = std::move(*final_model);
     }
     for (const std::string& note : fitted.notes()) call.log.line("note: " + note);
+    // What the model was trained on is what it will be asked with, from now on.
+    for (const features::ViewSpec& view : fitted.views()) {
+      auto switched =
+          services_.views.materialise(ctx, view, rows->views().find(view.name)->version());
+      if (!switched) return switched.error();
+      call.log.line("view '" + view.name + "' is looked up in " + switched->version);
+    }
     call.progress(0.85, "writing the bundle");
     auto bundle =
         store_bundle(ctx, call, spec, *rows, fitted, *trained, *held_out, *run, trainer_json);
@@ -198,6 +213,7 @@ class TrainStep final : public pipeline::StepKind {
     parts.provenance = {{"dataset", rows.dataset().text()},
                         {"rows", rows.all().rows},
                         {"features_sha256", fitted.digest()},
+                        {"views", versions_of(fitted, rows.views())},
                         {"trainer", trainer_json},
                         {"seed", call.seed},
                         {"code_commit", code_commit(call.config.folder())},

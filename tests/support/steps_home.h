@@ -51,6 +51,8 @@ class StepsHome {
   std::unique_ptr<blob::Store> blobs;
   std::unique_ptr<audit::Log> audit;
   std::unique_ptr<data::DatasetStore> datasets;
+  std::unique_ptr<features::ViewStore> views;
+  std::shared_ptr<features::LiveViews> live_views;
   std::unique_ptr<tracking::Tracking> tracking;
   std::unique_ptr<registry::Registry> registry;
   std::unique_ptr<serving::DeploymentStore> deployments;
@@ -80,6 +82,9 @@ class StepsHome {
     if (auto done = keep(jobs::Queue::open(*db, clock, ids), queue_); !done) return done;
     if (auto done = keep(data::DatasetStore::open(*db, *blobs, *audit, clock), datasets); !done)
       return done;
+    if (auto done = keep(features::ViewStore::open(*db, *datasets, *audit, clock), views); !done)
+      return done;
+    live_views = std::make_shared<features::LiveViews>(*views);
     if (auto done = keep(tracking::Tracking::open(*db, clock, ids), tracking); !done) return done;
     if (auto done = keep(registry::Registry::open(*db, *audit, clock), registry); !done)
       return done;
@@ -99,8 +104,9 @@ class StepsHome {
         !done)
       return done;
     if (auto done = keep(governance::Lineage::open(*db, clock), lineage); !done) return done;
-    steps::add_step_kinds(kinds_, {*blobs, *datasets, *tracking, *registry, *deployments, *monitor_,
-                                   *labels_, *loops_, *lineage, clock, ids, *traffic_});
+    steps::add_step_kinds(
+        kinds_, {*blobs, *datasets, *tracking, *registry, *deployments, *monitor_, *labels_,
+                 *loops_, *lineage, clock, ids, *traffic_, *views, live_views});
     return keep(pipeline::Engine::open({*db, *blobs, *audit, clock, ids, home}, kinds_), engine_);
   }
 

@@ -25,3 +25,6 @@ FROM dataset_versions WHERE id IN (SELECT max(id) FROM dataset_versions GROUP BY
 -- name: list_versions
 SELECT name, version, row_count, column_count, byte_count, created, created_by
 FROM dataset_versions WHERE name = ? ORDER BY id DESC;
+
+-- name: delete_version
+DELETE FROM dataset_versions WHERE name = ? AND version = ?;

@@ -1,7 +1,6 @@
-// The distances and significance tests of drift.h.
-#include "monitoring/drift.h"
+#include "data/two_sample.h"
 
-namespace slipway::monitoring {
+namespace slipway::data {
 
 namespace {
 
@@ -131,8 +130,13 @@ TestResult ks_test(std::span<const std::int64_t> reference, std::span<const std:
     below_m += static_cast<double>(window[bin]) / m;
     largest = std::max(largest, std::abs(below_n - below_m));
   }
+  return {largest, ks_p_value(largest, n, m)};
+}
+
+double ks_p_value(double distance, double n, double m) {
+  if (n <= 0 || m <= 0) return 1;
   const double root = std::sqrt(n * m / (n + m));
-  return {largest, kolmogorov_tail((root + 0.12 + 0.11 / root) * largest)};
+  return kolmogorov_tail((root + 0.12 + 0.11 / root) * distance);
 }
 
 TestResult chi_square_test(std::span<const std::int64_t> reference,
@@ -241,4 +245,4 @@ std::vector<double> bonferroni(std::span<const double> p) {
   return adjusted;
 }
 
-}  // namespace slipway::monitoring
+}  // namespace slipway::data
