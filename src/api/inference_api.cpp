@@ -154,7 +154,7 @@ server::AsyncHandler infer_handler(const std::shared_ptr<Shared>& shared) {
     const SteadyTime started = shared->clock.steady();
     auto addressed = address(shared->host, ctx.principal, *request);
     if (!addressed) return respond(inference_error(addressed.error()));
-    if (request->body.size() <= shared->options.large_body)
+    if (request->body.size() <= shared->options.large_body && !addressed->target->scorer->blocks())
       return infer(*shared, *addressed, started, *request, respond);
     // A plain pointer: the pool is part of Shared and ends with it.
     shared->large.post([state = shared.get(), addressed = std::move(*addressed), started, request,
@@ -180,8 +180,17 @@ Json metadata(const Addressed& addressed) {
     if (field.type == data::Type::timestamp) inputs.back()["parameters"] = {{"format", "RFC 3339"}};
   }
   Json outputs = Json::array();
-  for (const Output output : outputs_of(*addressed.target))
+  const serving::Scorer& scorer = *addressed.target->scorer;
+  for (const Output output : outputs_of(*addressed.target)) {
     outputs.push_back(tensor(to_string(output), datatype_of(output)));
+    Json& made = outputs.back();
+    if (scorer.width() > 1 && output != Output::label) made["shape"].push_back(scorer.width());
+    if (output != Output::contributions) continue;
+    std::vector<std::string> features = scorer.explained();
+    features.emplace_back("base");
+    made["shape"].push_back(features.size());
+    made["parameters"] = {{"features", features}, {"default", false}};
+  }
   return {{"name", served.deployment().name},
           {"versions", versions},
           {"platform", "slipway"},

@@ -36,6 +36,31 @@ std::vector<Desired> desired_state(const std::vector<Deployment>& deployments,
   return all;
 }
 
+// The numbers of a row in one: the most probable class, or the first predicted value.
+double one_of(std::span<const double> values, bool classes) {
+  if (!classes) return values.front();
+  return static_cast<double>(std::ranges::max_element(values) - values.begin());
+}
+
+// Scores, all values and contributions, as far as there are any.
+Result<void> score_with(const Scorer& scorer, Inference& inference) {
+  const std::size_t rows = inference.scores.size();
+  const std::size_t width = scorer.width();
+  if (width == 1) {
+    if (auto scored = scorer.score(inference.batch, inference.scores); !scored) return scored;
+  } else {
+    inference.values.resize(rows * width);
+    if (auto scored = scorer.score_all(inference.batch, inference.values); !scored) return scored;
+    for (std::size_t row = 0; row < rows; ++row) {
+      inference.scores[row] =
+          one_of(std::span(inference.values).subspan(row * width, width), scorer.is_classifier());
+    }
+  }
+  if (!inference.explain) return {};
+  inference.contributions.resize(rows * width * (scorer.explained().size() + 1));
+  return scorer.contributions(inference.batch, inference.contributions);
+}
+
 std::int64_t micros_since(SteadyTime start, SteadyTime end) {
   return std::chrono::duration_cast<std::chrono::microseconds>(end - start).count();
 }
@@ -280,7 +305,7 @@ Result<void> ModelHost::score(Inference& inference) const {
   const Target& target = *inference.target;
   if (auto viewed = inference.rows.view(inference.batch); !viewed) return viewed;
   inference.scores.resize(static_cast<std::size_t>(inference.batch.rows));
-  if (auto scored = target.scorer->score(inference.batch, inference.scores); !scored) {
+  if (auto scored = score_with(*target.scorer, inference); !scored) {
     target.stats->failures.fetch_add(1, std::memory_order_relaxed);
     return scored;
   }

@@ -26,6 +26,10 @@ std::unique_ptr<const Scorer> scorer(models::Bundle bundle) {
 
 }  // namespace
 
+Result<void> Scorer::contributions(const data::Batch&, std::span<double>) const {
+  return invalid_argument("this model cannot tell what its features contribute: trees can");
+}
+
 Result<VersionRef> RegistrySource::resolve(const std::string& model,
                                            const std::string& alias) const {
   auto version = registry_.find_by_alias(model, alias);

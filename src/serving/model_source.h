@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/json.h"
 #include "base/result.h"
@@ -27,6 +28,21 @@ class Scorer {
   virtual Result<void> score(const data::Batch& batch, std::span<double> scores) const = 0;
   virtual bool is_classifier() const = 0;
   virtual Json describe() const = 0;
+
+  // Numbers per row that the model gives: 1, or the probabilities of several classes, or several
+  // predicted values. With more than 1, score() gives the most probable class or the first value.
+  virtual std::size_t width() const { return 1; }
+  // As score(), with all numbers: [rows, width()].
+  virtual Result<void> score_all(const data::Batch& batch, std::span<double> all) const {
+    return score(batch, all);
+  }
+  // The features that contributions are of; empty: the model cannot tell them.
+  virtual std::vector<std::string> explained() const { return {}; }
+  // SHAP values [rows, width(), explained().size() + 1]: what each feature adds to the score before
+  // the link, and last what it is when nothing is known.
+  virtual Result<void> contributions(const data::Batch& batch, std::span<double> out) const;
+  // Whether scoring may wait for another process: not to be called on an io thread then.
+  virtual bool blocks() const { return false; }
 };
 
 struct VersionRef {

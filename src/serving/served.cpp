@@ -86,6 +86,9 @@ std::shared_ptr<Inference> Served::begin() const {
             owned->rows.clear();
             owned->ids.clear();
             owned->scores.clear();
+            owned->values.clear();
+            owned->explain = false;
+            owned->contributions.clear();
             owned->new_ids = true;
             const auto keep_until_unlocked = std::exchange(owned->served, nullptr);
             const std::scoped_lock lock(pool->mutex);

@@ -67,7 +67,10 @@ struct Inference {
   SteadyTime started;
   // Set by ModelHost::score.
   data::Batch batch;
-  std::vector<double> scores;  // NaN: none
+  std::vector<double> scores;         // NaN: none
+  std::vector<double> values;         // [rows, width] of a scorer with more than one number per row
+  bool explain = false;               // set before score(): contributions are wanted, too
+  std::vector<double> contributions;  // [rows, width, features + 1]
   std::int64_t latency_us = 0;
 };
 
