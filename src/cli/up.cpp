@@ -30,6 +30,7 @@ struct UpFlags {
   std::vector<std::string> host_names;
   std::string tls_certificate;
   std::string tls_key;
+  models::RuntimeOptions runtime;
   bool auth = false;
   bool insecure_http = false;
   bool open_metrics = false;
@@ -129,8 +130,9 @@ int serve(const Globals& globals, const UpFlags& flags) {
         if (auto sound = home.audit().status(); !sound) return fail(sound.error());
         if (auto recovered = home.engine().recover(ctx); !recovered) return fail(recovered.error());
         if (auto recovered = home.queue().recover(); !recovered) return fail(recovered.error());
-        const serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
-                                             home.folder() / "cache");
+        serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
+                                       home.folder() / "cache");
+        source.serve_mlflow(home.tracking(), flags.runtime);
         serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(), {});
         if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
         host.start();
@@ -258,6 +260,19 @@ void add_up(CLI::App& app, Globals& globals) {
       "Listen beyond loopback without TLS, as something in front of this server speaks it");
   up->add_flag("--open-metrics", flags->open_metrics,
                "Let anybody read /metrics, although --auth is on");
+  models::WorkerOptions& workers = flags->runtime.workers;
+  up->add_option(
+      "--model-python", workers.python,
+      "Interpreter of a virtual environment (VENV/bin/python) for models that only Python "
+      "can run, each in a process of its own; without it they are refused");
+  up->add_option("--model-environment", workers.environment,
+                 "Digest that environment must have; the log tells it when a model is loaded");
+  up->add_option("--model-memory-mb", workers.memory_mb,
+                 "Memory that such a process may have, its interpreter included");
+  up->add_option("--model-timeout-ms", workers.call_timeout_ms,
+                 "A process that takes longer for a request is ended and started again");
+  up->add_option("--onnxruntime", flags->runtime.onnxruntime,
+                 "The library of ONNX Runtime, where it is not found by itself");
   up->add_flag("--verbose", flags->verbose, "Log more");
   up->footer(
       "Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the "

@@ -238,6 +238,12 @@ Result<ModelPtr> from_learner(std::string_view bytes, const Json& learner,
     return data_loss("the model has " + std::to_string(outputs) + " outputs");
 
   const Json& model = booster->at("model");
+  if (const auto cats = model.find("cats");
+      cats != model.end() && cats->contains("enc") && !cats->at("enc").empty()) {
+    return unimplemented(
+        "it was trained on a data frame's categories, which the library numbers by itself; encode "
+        "them in the feature pipeline (ordinal or onehot)");
+  }
   const auto info = xgboost_integers(model, "tree_info");
   const Json& trees = model.at("trees");
   if (info.size() != trees.size() || (booster_name == "dart" && weights.size() != trees.size()))

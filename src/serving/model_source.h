@@ -1,4 +1,5 @@
-// Where served models come from: which version an alias means now, and how its bytes become
+// Where served models come from: slipway's own bundles and graphs, and models that MLflow logged
+// into this server's artifacts. Which version an alias means now, and how its bytes become
 // something that scores. Serving asks through these interfaces; RegistrySource answers from the
 // registry and the blob store.
 #pragma once
@@ -9,12 +10,15 @@
 #include <string>
 #include <vector>
 
+#include "base/guarded.h"
 #include "base/json.h"
 #include "base/result.h"
 #include "blob/store.h"
 #include "data/table.h"
 #include "db/database.h"
+#include "models/servable.h"
 #include "registry/registry.h"
+#include "tracking/tracking.h"
 
 namespace slipway::serving {
 
@@ -66,6 +70,16 @@ class RegistrySource final : public ModelSource {
   RegistrySource(const db::Database& db, const registry::Registry& registry,
                  const blob::Store& blobs, std::filesystem::path cache)
       : db_(db), registry_(registry), blobs_(blobs), cache_(std::move(cache)) {}
+  // Before the first load: the files of models that MLflow logged, and what runs them. `tracking`
+  // outlives this.
+  void serve_mlflow(const tracking::Tracking& tracking, models::RuntimeOptions options) {
+    tracking_ = &tracking;
+    options_ = std::move(options);
+  }
+  // The digest that identifies a version's files: its bundle's, or one over what MLflow logged.
+  Result<std::string> digest_of(const registry::ModelVersion& version) const;
+  // Its files in a folder of the cache.
+  Result<std::filesystem::path> unpack(const std::string& digest) const;
   Result<std::int64_t> change_counter() const override { return db_.change_counter(); }
   Result<VersionRef> resolve(const std::string& model, const std::string& alias) const override;
   Result<std::unique_ptr<const Scorer>> load(const std::string& digest) const override;
@@ -75,6 +89,11 @@ class RegistrySource final : public ModelSource {
   const registry::Registry& registry_;
   const blob::Store& blobs_;
   std::filesystem::path cache_;
+  const tracking::Tracking* tracking_ = nullptr;
+  models::RuntimeOptions options_;
+  // What the digests of MLflow's models stand for.
+  using Files = std::vector<tracking::Artifact>;
+  mutable Guarded<std::map<std::string, Files>> logged_;
 };
 
 }  // namespace slipway::serving
