@@ -42,7 +42,7 @@ struct WorkerOptions {
   std::filesystem::path python;
   // Digest of that environment (environment_digest); empty: any.
   std::string environment;
-  std::int64_t memory_mb = 2048;  // address space of a worker above its interpreter's
+  std::int64_t memory_mb = 4096;  // address space of a worker, libraries included
   std::int64_t load_timeout_ms = 60'000;
   std::int64_t call_timeout_ms = 10'000;
   Result<void> validate() const;
