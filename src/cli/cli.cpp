@@ -181,6 +181,7 @@ int main(int argc, char** argv) {
   add_data(app, globals);
   add_show(app, globals);
   add_predict(app, globals);
+  add_graph(app, globals);
   add_replay(app, globals);
   add_performance(app, globals);
   add_govern(app, globals);

@@ -61,6 +61,7 @@ void add_up(CLI::App& app, Globals& globals);
 void add_data(CLI::App& app, Globals& globals);
 void add_show(CLI::App& app, Globals& globals);
 void add_predict(CLI::App& app, Globals& globals);
+void add_graph(CLI::App& app, Globals& globals);
 void add_replay(CLI::App& app, Globals& globals);
 void add_performance(CLI::App& app, Globals& globals);
 void add_govern(CLI::App& app, Globals& globals);

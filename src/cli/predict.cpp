@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "cli/command_internal.h"
+#include "data/engine.h"
 #include "models/batch_file.h"
 #include "serving/model_source.h"
 
@@ -63,6 +64,25 @@ class PredictProgress {
   bool shown_ = false;
 };
 
+// Files that are read neither in pieces nor from the middle (JSONL, gzipped texts) become Parquet
+// first.
+Result<void> convert_input(const Context& ctx, PredictFlags& flags, const data::Schema& inputs,
+                           const std::filesystem::path& work) {
+  const auto ending = flags.file.input.extension();
+  if (ending == ".parquet" || ending == ".csv" || ending == ".tsv") return {};
+  auto source = data::Source::of_file(flags.file.input);
+  if (!source) return source.error();
+  source->null_values = flags.file.null_values;
+  for (const data::Field& field : inputs.fields) source->types[field.name] = field.type;
+  auto engine = data::Engine::open({.memory_limit_mb = 1024, .temp_dir = work});
+  if (!engine) return engine.error();
+  if (auto added = (*engine)->add_source("data", *source); !added) return added;
+  flags.file.input = work / "input.parquet";
+  auto rows = (*engine)->write_parquet(ctx, "SELECT * FROM data", flags.file.input);
+  if (!rows) return rows.error();
+  return {};
+}
+
 Result<void> predict(const Globals& globals, Home& home, PredictFlags& flags) {
   const Context ctx = interruptible_context();
   auto version = find_version(home, flags.model);
@@ -78,6 +98,7 @@ Result<void> predict(const Globals& globals, Home& home, PredictFlags& flags) {
   const auto model = models::load_servable(*folder, flags.runtime);
   if (!model) return model.error();
 
+  if (auto read = convert_input(ctx, flags, (*model)->inputs(), work->path()); !read) return read;
   flags.file.model_digest = *digest;
   const bool print = flags.output.empty();
   flags.file.output = print ? work->path() / "scores.csv" : std::filesystem::path(flags.output);
@@ -124,7 +145,7 @@ void add_predict(CLI::App& app, Globals& globals) {
       app.add_subcommand("predict", "Score a file of raw columns with a registered model");
   command->add_option("model", flags->model, "MODEL (its champion), MODEL@ALIAS or MODEL/VERSION")
       ->required();
-  command->add_option("input", flags->file.input, "Parquet, CSV or TSV")->required();
+  command->add_option("input", flags->file.input, "Parquet, CSV, TSV or JSONL")->required();
   command->add_option("output,-o,--output", flags->output,
                       "Parquet or CSV file for the rows with their score; without it the scores "
                       "are printed. A run that was cut off goes on where it stopped");
