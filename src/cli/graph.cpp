@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "cli/command_internal.h"
+#include "cli/version_name_internal.h"
 #include "models/graph.h"
 #include "models/servable.h"
 #include "serving/model_source.h"
@@ -18,23 +19,6 @@ struct GraphFlags {
   models::RuntimeOptions runtime;
 };
 
-Result<registry::ModelVersion> pinned_version(Home& home, const std::string& text) {
-  const auto slash = text.find('/');
-  const auto at = text.find('@');
-  if (slash == std::string::npos) {
-    return home.registry().find_by_alias(
-        text.substr(0, at), at == std::string::npos ? "champion" : text.substr(at + 1));
-  }
-  std::int64_t number = 0;
-  const char* const begin = text.data() + slash + 1;
-  const char* const end = text.data() + text.size();
-  const auto [stop, problem] = std::from_chars(begin, end, number);
-  if (problem != std::errc{} || stop != end)
-    return invalid_argument("'" + text +
-                            "' has no version number: write MODEL/3 or MODEL@champion");
-  return home.registry().version(text.substr(0, slash), number);
-}
-
 // graph.json and every model's files, as they are now.
 Result<registry::ModelVersion> register_graph(const Context& ctx, Home& home,
                                               const GraphFlags& flags) {
@@ -49,7 +33,7 @@ Result<registry::ModelVersion> register_graph(const Context& ctx, Home& home,
   Json pins = Json::object();
   for (models::GraphNode& node : spec->nodes) {
     if (node.kind != models::GraphNode::Kind::model) continue;
-    const auto version = pinned_version(home, node.model);
+    const auto version = version_named(home, node.model);
     if (!version) return version.error().at("node '" + node.name + "'");
     const auto digest = source.digest_of(*version);
     if (!digest) return digest.error().at("node '" + node.name + "'");

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "cli/command_internal.h"
+#include "cli/version_name_internal.h"
 #include "data/engine.h"
 #include "models/batch_file.h"
 #include "serving/model_source.h"
@@ -19,22 +20,6 @@ struct PredictFlags {
   models::BatchFileOptions file;
   models::RuntimeOptions runtime;
 };
-
-Result<registry::ModelVersion> find_version(Home& home, const std::string& text) {
-  if (const auto slash = text.find('/'); slash != std::string::npos) {
-    std::int64_t number = 0;
-    const std::string digits = text.substr(slash + 1);
-    const auto [end, problem] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (problem != std::errc{} || end != digits.data() + digits.size())
-      return invalid_argument("'" + text +
-                              "' has no version number: write MODEL/3 or MODEL@champion");
-    return home.registry().version(text.substr(0, slash), number);
-  }
-  const auto at = text.find('@');
-  return home.registry().find_by_alias(text.substr(0, at),
-                                       at == std::string::npos ? "champion" : text.substr(at + 1));
-}
 
 // One line on a terminal, written over.
 class PredictProgress {
@@ -85,7 +70,7 @@ Result<void> convert_input(const Context& ctx, PredictFlags& flags, const data::
 
 Result<void> predict(const Globals& globals, Home& home, PredictFlags& flags) {
   const Context ctx = interruptible_context();
-  auto version = find_version(home, flags.model);
+  auto version = version_named(home, flags.model);
   if (!version) return version.error();
   auto work = TempDir::create(home.folder() / "tmp", "predict");
   if (!work) return work.error();

@@ -264,7 +264,6 @@ class PartialFile {
   PartialFile& operator=(const PartialFile&) = delete;
 
   std::int64_t rows() const { return rows_; }
-  bool has_pieces() const { return !lines_.empty() || rows_ > 0; }
 
   Result<void> append(const Piece& piece) {
     Json line = {{"rows", piece.rows}};

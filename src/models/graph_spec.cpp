@@ -54,7 +54,6 @@ GraphNode read_node(const std::string& name, SpecReader& reader) {
       node.inputs[column] = inputs.text(column);
       node.of.push_back(node.inputs[column]);
     }
-    for (const char* pin : {"digest"}) static_cast<void>(reader.text(pin, ""));
   }
   if (reader.has("mean")) {
     ++kinds;
