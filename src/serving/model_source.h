@@ -62,6 +62,8 @@ class ModelSource {
   virtual Result<std::int64_t> change_counter() const = 0;
   virtual Result<VersionRef> resolve(const std::string& model, const std::string& alias) const = 0;
   virtual Result<std::unique_ptr<const Scorer>> load(const std::string& digest) const = 0;
+  // Models that are to stay in memory, whatever the budget; replaces what was said before.
+  virtual void keep(const std::vector<std::string>& /*digests*/) const {}
 };
 
 class RegistrySource final : public ModelSource {
