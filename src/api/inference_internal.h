@@ -11,10 +11,10 @@
 
 namespace slipway::api {
 
-enum class Output { probability, label, prediction };
+enum class Output { probability, label, prediction, contributions };
 std::string_view to_string(Output output);
 std::string_view datatype_of(Output output);
-// What a target can be asked for.
+// What a target can be asked for; contributions (SHAP values) come only when they are asked for.
 std::vector<Output> outputs_of(const serving::Target& target);
 
 struct WantedOutput {

@@ -393,13 +393,13 @@ class Outputs {
     if (json.kind() != Kind::object) return wrong(json, "parameters", "an object");
     json.begin_object();
     for (std::string_view key; json.next_key(key);) {
-      if (key != "binary_data_output") {
+      if (key != "binary_data_output" && key != "contributions") {
         json.skip();
         continue;
       }
       auto flag = read_flag(json, key);
       if (!flag) return flag.error();
-      all_binary_ = *flag;
+      (key == "contributions" ? contributions_ : all_binary_) = *flag;
     }
     return json.ok() ? Result<void>() : not_json(json);
   }
@@ -408,9 +408,16 @@ class Outputs {
     std::vector<WantedOutput> list;
     for (const auto& [output, binary] : named_)
       list.push_back({.output = output, .binary = binary.value_or(all_binary_)});
-    if (!list.empty()) return list;
-    for (const Output output : available_)
-      list.push_back({.output = output, .binary = all_binary_});
+    if (list.empty()) {
+      for (const Output output : available_) {
+        if (output != Output::contributions)
+          list.push_back({.output = output, .binary = all_binary_});
+      }
+    }
+    if (contributions_ &&
+        std::ranges::find(list, Output::contributions, &WantedOutput::output) == list.end()) {
+      list.push_back({.output = Output::contributions, .binary = all_binary_});
+    }
     return list;
   }
 
@@ -466,6 +473,7 @@ class Outputs {
   std::vector<Output> available_;
   std::vector<std::pair<Output, std::optional<bool>>> named_;
   bool all_binary_ = false;
+  bool contributions_ = false;  // the request's parameter
 };
 
 Result<std::string> read_id(JsonCursor& json) {
@@ -528,6 +536,8 @@ Result<InferRequest> parse_infer(const server::Request& request, serving::Infere
   if (!json.finish()) return not_json(json);
   if (auto finished = tensors.finish(); !finished) return finished.error();
   parsed.outputs = outputs.wanted();
+  inference.explain = std::ranges::find(parsed.outputs, Output::contributions,
+                                        &WantedOutput::output) != parsed.outputs.end();
   parsed.rows = tensors.rows();
   return parsed;
 }

@@ -8,19 +8,40 @@ void append_raw(std::string& out, T value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
-std::int64_t label(double probability, double threshold) {
-  return probability >= threshold ? 1 : 0;
+// One number a row is P(class 1); of several classes it is the class.
+std::int64_t label(double score, const serving::Inference& inference) {
+  if (inference.target->scorer->width() > 1) return static_cast<std::int64_t>(score);
+  return score >= inference.served->deployment().threshold ? 1 : 0;
+}
+
+// The numbers of an output, row-major.
+std::span<const double> numbers_of(Output output, const serving::Inference& inference) {
+  if (output == Output::contributions) return inference.contributions;
+  if (output == Output::label || inference.target->scorer->width() == 1) return inference.scores;
+  return inference.values;
+}
+
+// "[3]", "[3,4]": the sizes of an output behind the number of rows.
+void append_shape(std::string& out, Output output, const serving::Inference& inference) {
+  const std::size_t rows = inference.scores.size();
+  const std::size_t width = inference.target->scorer->width();
+  fmt::format_to(std::back_inserter(out), "[{}", rows);
+  if (width > 1 && output != Output::label) fmt::format_to(std::back_inserter(out), ",{}", width);
+  if (output == Output::contributions) {
+    fmt::format_to(std::back_inserter(out), ",{}",
+                   rows == 0 ? 0 : inference.contributions.size() / (rows * width));
+  }
+  out.push_back(']');
 }
 
 void append_values(std::string& out, Output output, const serving::Inference& inference) {
-  const double threshold = inference.served->deployment().threshold;
   bool first = true;
-  for (const double score : inference.scores) {
+  for (const double score : numbers_of(output, inference)) {
     if (!std::exchange(first, false)) out.push_back(',');
     if (!std::isfinite(score)) {
       out += "null";  // JSON has no NaN
     } else if (output == Output::label) {
-      out.push_back(label(score, threshold) == 1 ? '1' : '0');
+      fmt::format_to(std::back_inserter(out), "{}", label(score, inference));
     } else {
       fmt::format_to(std::back_inserter(out), "{}",
                      score);  // the shortest that reads back the same
@@ -29,10 +50,9 @@ void append_values(std::string& out, Output output, const serving::Inference& in
 }
 
 void append_binary(std::string& out, Output output, const serving::Inference& inference) {
-  const double threshold = inference.served->deployment().threshold;
-  for (const double score : inference.scores) {
+  for (const double score : numbers_of(output, inference)) {
     if (output == Output::label) {
-      append_raw(out, label(score, threshold));
+      append_raw(out, label(score, inference));
     } else {
       append_raw(out, score);
     }
@@ -49,6 +69,8 @@ std::string_view to_string(Output output) {
       return "label";
     case Output::prediction:
       return "prediction";
+    case Output::contributions:
+      return "contributions";
   }
   return "";
 }
@@ -71,8 +93,10 @@ std::string_view datatype_of(data::Type type) {
 }
 
 std::vector<Output> outputs_of(const serving::Target& target) {
-  if (target.scorer->is_classifier()) return {Output::probability, Output::label};
-  return {Output::prediction};
+  std::vector<Output> outputs = {Output::prediction};
+  if (target.scorer->is_classifier()) outputs = {Output::probability, Output::label};
+  if (!target.scorer->explained().empty()) outputs.push_back(Output::contributions);
+  return outputs;
 }
 
 void append_json_string(std::string& out, std::string_view text) {
@@ -112,8 +136,10 @@ server::Response render_infer(const InferRequest& request, const serving::Infere
   bool first = true;
   for (const auto& [output, as_binary] : request.outputs) {
     if (!std::exchange(first, false)) json.push_back(',');
-    fmt::format_to(std::back_inserter(json), R"({{"name":"{}","datatype":"{}","shape":[{}],)",
-                   to_string(output), datatype_of(output), rows);
+    fmt::format_to(std::back_inserter(json), R"({{"name":"{}","datatype":"{}","shape":)",
+                   to_string(output), datatype_of(output));
+    append_shape(json, output, inference);
+    json.push_back(',');
     if (as_binary) {
       const std::size_t before = binary.size();
       append_binary(binary, output, inference);

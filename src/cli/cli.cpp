@@ -182,6 +182,9 @@ int main(int argc, char** argv) {
   add_features(app, globals);
   add_show(app, globals);
   add_predict(app, globals);
+  add_graph(app, globals);
+  add_deploy(app, globals);
+  add_predictions(app, globals);
   add_replay(app, globals);
   add_performance(app, globals);
   add_govern(app, globals);

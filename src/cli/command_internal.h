@@ -63,6 +63,9 @@ void add_data_quality(CLI::App& data, Globals& globals);  // below `data`
 void add_features(CLI::App& app, Globals& globals);
 void add_show(CLI::App& app, Globals& globals);
 void add_predict(CLI::App& app, Globals& globals);
+void add_graph(CLI::App& app, Globals& globals);
+void add_deploy(CLI::App& app, Globals& globals);  // after add_show
+void add_predictions(CLI::App& app, Globals& globals);
 void add_replay(CLI::App& app, Globals& globals);
 void add_performance(CLI::App& app, Globals& globals);
 void add_govern(CLI::App& app, Globals& globals);

@@ -140,6 +140,15 @@ Result<void> Home::construct(const HomeOptions& options) {
   if (auto allowed = registry_->allow_sources(options.model_sources); !allowed) return allowed;
   if (auto done = keep(serving::DeploymentStore::open(*db_, *audit_, clock_), deployments_); !done)
     return done;
+  if (auto done =
+          keep(serving::Rollouts::open({*db_, *audit_, *deployments_, *registry_, clock_, ids_}),
+               rollouts_);
+      !done)
+    return done;
+  if (auto done =
+          keep(serving::SubjectKeys::open(*db_, *audit_, folder_ / "keys", clock_), subject_keys_);
+      !done)
+    return done;
   if (auto made = make_dirs(folder_ / "predictions"); !made) return made;
   if (auto done = keep(
           serving::PredictionLog::open(folder_ / "predictions", {.read_only = !options.serving}),

@@ -28,6 +28,8 @@
 #include "registry/registry.h"
 #include "serving/deployments.h"
 #include "serving/prediction_log.h"
+#include "serving/rollout.h"
+#include "serving/subject_keys.h"
 #include "steps/steps.h"
 #include "tracing/tracing.h"
 #include "tracking/tracking.h"
@@ -69,6 +71,8 @@ class Home {
   registry::Registry& registry() { return *registry_; }
   webhooks::Webhooks& webhooks() { return *hooks_; }
   serving::DeploymentStore& deployments() { return *deployments_; }
+  serving::Rollouts& rollouts() { return *rollouts_; }
+  serving::SubjectKeys& subject_keys() { return *subject_keys_; }
   serving::PredictionLog& predictions() { return *predictions_; }
   monitoring::Traffic& traffic() { return *traffic_; }
   monitoring::Monitor& monitor() { return *monitor_; }
@@ -102,6 +106,8 @@ class Home {
   std::unique_ptr<tracing::Traces> traces_;
   std::unique_ptr<registry::Registry> registry_;
   std::unique_ptr<serving::DeploymentStore> deployments_;
+  std::unique_ptr<serving::Rollouts> rollouts_;
+  std::unique_ptr<serving::SubjectKeys> subject_keys_;
   std::unique_ptr<serving::PredictionLog> predictions_;
   std::unique_ptr<monitoring::Traffic> traffic_;
   std::unique_ptr<monitoring::Webhooks> webhooks_;

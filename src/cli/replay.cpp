@@ -6,6 +6,7 @@
 
 #include "cli/command_internal.h"
 #include "cli/http_internal.h"
+#include "cli/predictions_internal.h"
 
 namespace slipway::cli {
 namespace {
@@ -284,14 +285,17 @@ void add_replay(CLI::App& app, Globals& globals) {
   auto flags = std::make_shared<ReplayFlags>();
   CLI::App* command = app.add_subcommand(
       "replay",
-      "Send a dataset through a deployment as live traffic, with its own clock and late labels");
-  command->add_option("deployment", flags->deployment, "Its name; declared with clock: request")
+      "Answer one logged prediction again and compare to the bit; or, with --dataset, send a "
+      "dataset through a deployment as live traffic, with its own clock and late labels");
+  command
+      ->add_option("what", flags->deployment,
+                   "A prediction's id; with --dataset, a deployment declared with clock: request")
       ->required();
-  command->add_option("--dataset", flags->dataset, "Dataset version: NAME or NAME@VERSION")
-      ->required();
+  command->add_option("--dataset", flags->dataset, "Dataset version: NAME or NAME@VERSION");
   command->add_option("--server", flags->server, "Where the server is")->capture_default_str();
-  command->add_option("--id", flags->id, "Column that identifies a prediction")->required();
-  command->add_option("--time", flags->time, "Column with the time of the request")->required();
+  command->add_option("--id", flags->id, "Column that identifies a prediction");
+  command->add_option("--time", flags->time, "Column with the time of the request")
+      ->capture_default_str();
   command->add_option("--label", flags->label, "Column with the truth");
   command->add_option("--label-time", flags->label_time,
                       "Column with the time when the truth was known");
@@ -304,10 +308,14 @@ void add_replay(CLI::App& app, Globals& globals) {
   command->add_option("--connections", flags->connections, "Connections that send at once")
       ->capture_default_str();
   command->footer(
+      "Example: slipway replay 3f1c9a7e52d04b8f (exit code 7: not the same, with the reason)\n"
       "Example: slipway replay late --dataset flights --id flight_id --time time_hour --label late "
       "--label-time label_time --from 2013-04-01");
   command->callback([flags, &globals] {
     globals.exit_code = with_home(globals, {.create = false}, [&](Home& home) {
+      if (flags->dataset.empty()) return replay_prediction(home, flags->deployment);
+      if (flags->id.empty())
+        return fail(invalid_argument("--dataset needs --id, the column that names predictions"));
       auto done = Replay(home, *flags).run();
       return done ? 0 : fail(done.error());
     });

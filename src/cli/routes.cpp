@@ -1,6 +1,7 @@
 #include "cli/routes.h"
 
 #include "api/collection_api.h"
+#include "api/deployments_api.h"
 #include "api/inference_api.h"
 #include "api/mlflow_api.h"
 #include "api/pipelines_api.h"
@@ -12,7 +13,8 @@
 
 namespace slipway::cli {
 
-Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
+Routes::Routes(Home& home, serving::ModelHost& host, const serving::ModelSource& source,
+               CatchUp catch_up)
     : multipart_(home.blobs(), home.clock(), home.ids()),
       links_(home.clock(), home.ids()),
       collector_(collector_of(home)),
@@ -31,6 +33,8 @@ Routes::Routes(Home& home, serving::ModelHost& host, CatchUp catch_up)
   api::add_slipway_routes(
       router_, {home.clock(), home.audit(), home.deployments(), home.predictions(), home.monitor(),
                 home.labels(), home.loop(), std::move(catch_up)});
+  api::add_deployment_routes(router_, {home.deployments(), home.rollouts(), home.registry(),
+                                       home.predictions(), source, home.subject_keys()});
   api::add_registry_routes(router_, home.registry(), home.webhooks());
   api::add_pipeline_routes(router_, {home.queue(), home.engine()});
   api::add_collection_routes(router_, collector_);

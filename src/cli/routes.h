@@ -20,7 +20,9 @@ class Routes {
  public:
   // What has to have happened before a question about monitoring is answered.
   using CatchUp = std::function<Result<void>(const Context&)>;
-  Routes(Home& home, serving::ModelHost& host, CatchUp catch_up);
+  // All outlive this.
+  Routes(Home& home, serving::ModelHost& host, const serving::ModelSource& source,
+         CatchUp catch_up);
 
   server::Router& router() { return router_; }
   // What /metrics shows; more may be added until the server starts.

@@ -2,6 +2,7 @@
 // Prometheus and slipway's own API, and keeps monitoring and the feedback loop going.
 #include <iostream>
 
+#include "api/grpc_server.h"
 #include "api/metrics_api.h"
 #include "base/log.h"
 #include "cli/child.h"
@@ -9,6 +10,7 @@
 #include "cli/gate.h"
 #include "cli/hangup.h"
 #include "cli/routes.h"
+#include "feedback/outcomes.h"
 #include "jobs/worker.h"
 #include "server/server.h"
 #include "serving/model_host.h"
@@ -25,11 +27,15 @@ constexpr int kWorkers = 32;
 struct UpFlags {
   std::string address = "127.0.0.1";
   int port = 5000;
+  int grpc_port = 5001;
+  bool grpc_port_given = false;
+  bool no_grpc = false;
   std::vector<std::string> webhook_hosts;
   std::vector<std::string> model_sources;
   std::vector<std::string> host_names;
   std::string tls_certificate;
   std::string tls_key;
+  models::RuntimeOptions runtime;
   bool auth = false;
   bool insecure_http = false;
   bool open_metrics = false;
@@ -75,6 +81,14 @@ class Keeper {
     in_rounds(stop, [this](const Context& ctx) {
       if (auto live = home_.live_views()->refresh(ctx); !live) note("feature views", live.error());
       note("monitoring", catch_up(ctx));
+      note("rollouts",
+           home_.rollouts().step(
+               ctx,
+               [this](const std::string& deployment, std::int64_t version, std::int64_t slow_us) {
+                 return routed(deployment, version, slow_us);
+               },
+               [this](const std::string& name, Time from) { return outcomes(name, from); }));
+      note("retention", expire(ctx));
       if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent)
         note("webhooks", sent.error());
       if (auto head = home_.audit().checkpoint(); !head) note("audit checkpoint", head.error());
@@ -82,6 +96,45 @@ class Keeper {
   }
 
  private:
+  serving::ArmCounts routed(const std::string& deployment, std::int64_t version,
+                            std::int64_t slow_us) const {
+    for (const auto& row : host_.routed_stats()) {
+      if (row.deployment == deployment && row.version == version)
+        return serving::counts_of(*row.stats, slow_us);
+    }
+    return {};
+  }
+
+  Result<std::vector<serving::Outcome>> outcomes(const std::string& name, Time from) {
+    auto deployment = home_.deployments().get(name);
+    if (!deployment) return deployment.error();
+    return feedback::outcomes_of(home_.predictions(), home_.labels(), *deployment, from);
+  }
+
+  // Predictions that deployments keep no longer, once an hour.
+  Result<void> expire(const Context& ctx) {
+    constexpr std::chrono::hours kEvery{1};
+    const Time now = home_.clock().now();
+    if (expired_at_ && now - *expired_at_ < kEvery) return {};
+    expired_at_ = now;
+    auto deployments = home_.deployments().list();
+    if (!deployments) return deployments.error();
+    for (const serving::Deployment& deployment : *deployments) {
+      if (deployment.keep.count() == 0) continue;
+      const Time before = now - deployment.keep;
+      auto rows = home_.predictions().remove_before(deployment.name, before);
+      if (!rows) return rows.error();
+      if (*rows == 0) continue;
+      auto noted =
+          home_.audit().record({.actor = ctx.principal.name,
+                                .action = "predictions.expire",
+                                .object = "deployments/" + deployment.name,
+                                .details = {{"rows", *rows}, {"before", format_time(before)}}});
+      if (!noted) return noted.error();
+    }
+    return {};
+  }
+
   static void note(std::string_view what, const Result<void>& outcome) {
     if (!outcome && outcome.error().code != Code::cancelled)
       log::error("a round of the keeper failed",
@@ -91,6 +144,7 @@ class Keeper {
   Home& home_;
   serving::ModelHost& host_;
   std::mutex mutex_;
+  std::optional<Time> expired_at_;
 };
 
 // On threads of its own: a receiver that hangs must not hold up the keeper, nor all the others.
@@ -110,6 +164,21 @@ std::string url_of(const UpFlags& flags, int port) {
   if (tls && !flags.host_names.empty()) host = flags.host_names.front();
   if (host.find(':') != std::string::npos) host = "[" + host + "]";
   return fmt::format("{}://{}:{}", tls ? "https" : "http", host, port);
+}
+
+// The gRPC port. Nothing: it is off, as nobody asked for it and the usual port is taken.
+Result<std::unique_ptr<api::GrpcServer>> start_grpc(const UpFlags& flags, Home& home,
+                                                    const server::Router& router,
+                                                    serving::ModelHost& host) {
+  if (flags.no_grpc) return std::unique_ptr<api::GrpcServer>();
+  auto started = api::GrpcServer::start({.address = flags.address,
+                                         .port = flags.grpc_port,
+                                         .tls_certificate = flags.tls_certificate,
+                                         .tls_key = flags.tls_key},
+                                        router, host, home.clock(), home.ids());
+  if (started || flags.grpc_port_given) return started;
+  log::warn("gRPC is off", {{"error", started.error().message}});
+  return std::unique_ptr<api::GrpcServer>();
 }
 
 int serve(const Globals& globals, const UpFlags& flags) {
@@ -133,13 +202,17 @@ int serve(const Globals& globals, const UpFlags& flags) {
         if (auto live = home.live_views()->refresh(ctx); !live) return fail(live.error());
         serving::RegistrySource source(home.db(), home.registry(), home.blobs(),
                                        home.folder() / "cache");
-        source.look_up_in(home.live_views());
-        serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(), {});
+        models::RuntimeOptions runtime = flags.runtime;
+        runtime.views = home.live_views();
+        source.serve_mlflow(home.tracking(), std::move(runtime));
+        serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(),
+                                {.subject_keys = &home.subject_keys()});
         if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
         host.start();
         Keeper keeper(home, host);
 
-        Routes routes(home, host, [&](const Context& request) { return keeper.catch_up(request); });
+        Routes routes(home, host, source,
+                      [&](const Context& request) { return keeper.catch_up(request); });
         std::atomic<server::HttpServer*> serving{
             nullptr};  // answers before start() returns, and may be asked for /metrics then
         api::add_server_metrics(routes.metrics(), [&] {
@@ -165,6 +238,9 @@ int serve(const Globals& globals, const UpFlags& flags) {
         if (!started) return fail(started.error());
         const std::unique_ptr<server::HttpServer> http = std::move(*started);
         serving = http.get();
+        auto grpc_started = start_grpc(flags, home, routes.router(), host);
+        if (!grpc_started) return fail(grpc_started.error());
+        const std::unique_ptr<api::GrpcServer> grpc = std::move(*grpc_started);
         hangup.on_signal([&] {
           if (auto read = http->reload_tls(); !read)
             return log::error("the old TLS certificate stays", {{"error", read.error().message}});
@@ -196,6 +272,10 @@ int serve(const Globals& globals, const UpFlags& flags) {
         }
         std::cout << "slipway is up at " << url << " (home " << home.folder().string() << ")"
                   << std::endl;
+        if (grpc != nullptr) {
+          std::cout << "gRPC (Open Inference) at " << flags.address << ":" << grpc->port()
+                    << std::endl;
+        }
 
         if (gate != nullptr && !gate->first_password().empty()) {
           std::cout << "The first user is 'admin' with the password " << gate->first_password()
@@ -215,6 +295,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
 
         log::info("stopping");
         hangup.on_signal({});
+        if (grpc != nullptr) grpc->stop();
         http->stop();
         worker.stop();
         importer.stop();
@@ -239,6 +320,12 @@ void add_up(CLI::App& app, Globals& globals) {
       ->capture_default_str();
   up->add_option("--port", flags->port, "Port to listen on; 0: any free one")
       ->capture_default_str();
+  CLI::Option* grpc_port =
+      up->add_option("--grpc-port", flags->grpc_port,
+                     "Port for Open Inference over gRPC; 0: any free one. When it is not given and "
+                     "5001 is taken, gRPC is off")
+          ->capture_default_str();
+  up->add_flag("--no-grpc", flags->no_grpc, "Listen for HTTP only")->excludes(grpc_port);
   up->add_option("--allow-webhook", flags->webhook_hosts,
                  "Where alerts and webhooks may be sent: a host, address or network, such as "
                  "hooks.example.org:443 or localhost:9000. Without it, webhooks go to public hosts "
@@ -261,11 +348,27 @@ void add_up(CLI::App& app, Globals& globals) {
       "Listen beyond loopback without TLS, as something in front of this server speaks it");
   up->add_flag("--open-metrics", flags->open_metrics,
                "Let anybody read /metrics, although --auth is on");
+  models::WorkerOptions& workers = flags->runtime.workers;
+  up->add_option(
+      "--model-python", workers.python,
+      "Interpreter of a virtual environment (VENV/bin/python) for models that only Python "
+      "can run, each in a process of its own; without it they are refused");
+  up->add_option("--model-environment", workers.environment,
+                 "Digest that environment must have; the log tells it when a model is loaded");
+  up->add_option("--model-memory-mb", workers.memory_mb,
+                 "Memory that such a process may have, its interpreter included");
+  up->add_option("--model-timeout-ms", workers.call_timeout_ms,
+                 "A process that takes longer for a request is ended and started again");
+  up->add_option("--onnxruntime", flags->runtime.onnxruntime,
+                 "The library of ONNX Runtime, where it is not found by itself");
   up->add_flag("--verbose", flags->verbose, "Log more");
   up->footer(
       "Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the "
       "requests under way.");
-  up->callback([flags, &globals] { globals.exit_code = serve(globals, *flags); });
+  up->callback([flags, grpc_port, &globals] {
+    flags->grpc_port_given = grpc_port->count() > 0;
+    globals.exit_code = serve(globals, *flags);
+  });
 }
 
 }  // namespace slipway::cli

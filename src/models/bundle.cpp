@@ -230,17 +230,19 @@ Result<Bundle> Bundle::load(const std::filesystem::path& folder,
 Result<void> Bundle::predict(const data::Batch& batch, std::span<double> scores,
                              int threads) const {
   const auto rows = static_cast<std::size_t>(batch.rows);
-  if (scores.size() != rows) {
+  const std::size_t width = model_->outputs();
+  if (scores.size() != rows * width) {
     return invalid_argument("room for " + std::to_string(scores.size()) +
                             " scores, and the batch has " + std::to_string(rows) + " rows");
   }
   const auto predict_some = [this](const data::Batch& some, std::span<double> out) -> Result<void> {
     thread_local std::vector<float> matrix;
-    const std::size_t size = out.size() * pipeline_.outputs().size();
+    const auto some_rows = static_cast<std::size_t>(some.rows);
+    const std::size_t size = some_rows * pipeline_.outputs().size();
     if (matrix.size() < size) matrix.resize(size);
     const std::span used(matrix.data(), size);
     if (auto done = pipeline_.transform(some, used, 1); !done) return done;
-    return model_->predict(used, out.size(), out);
+    return model_->predict(std::span<const float>(used), some_rows, out);
   };
   if (rows <= kRowsPerTask) return predict_some(batch, scores);
   std::mutex mutex;
@@ -250,7 +252,8 @@ Result<void> Bundle::predict(const data::Batch& batch, std::span<double> scores,
       [&](std::size_t begin, std::size_t end) {
         const data::Batch some =
             batch.slice(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end - begin));
-        if (auto done = predict_some(some, scores.subspan(begin, end - begin)); !done) {
+        if (auto done = predict_some(some, scores.subspan(begin * width, (end - begin) * width));
+            !done) {
           const std::scoped_lock lock(mutex);
           outcome = std::move(done);
         }

@@ -35,16 +35,57 @@ class LogisticModel final : public Model {
 
 }  // namespace
 
+namespace {
+
+Result<void> check_sizes(const Model& model, std::size_t numbers, std::size_t rows,
+                         std::size_t room, std::size_t per_row) {
+  if (numbers == rows * model.features() && room == rows * per_row) return {};
+  return invalid_argument("the model takes " + std::to_string(model.features()) +
+                          " features a row and gives " + std::to_string(per_row) +
+                          " numbers: " + std::to_string(numbers) + " numbers and room for " +
+                          std::to_string(room) + " do not make " + std::to_string(rows) + " rows");
+}
+
+}  // namespace
+
 Result<void> Model::predict(std::span<const float> matrix, std::size_t rows,
                             std::span<double> out) const {
-  if (matrix.size() != rows * features() || out.size() != rows) {
-    return invalid_argument("the model takes " + std::to_string(features()) +
-                            " features a row: " + std::to_string(matrix.size()) +
-                            " numbers and room for " + std::to_string(out.size()) +
-                            " scores do not make " + std::to_string(rows) + " rows");
-  }
+  if (auto fits = check_sizes(*this, matrix.size(), rows, out.size(), outputs()); !fits)
+    return fits;
   score(matrix, rows, out);
   return {};
+}
+
+Result<void> Model::predict(std::span<const double> matrix, std::size_t rows,
+                            std::span<double> out) const {
+  if (auto fits = check_sizes(*this, matrix.size(), rows, out.size(), outputs()); !fits)
+    return fits;
+  score_wide(matrix, rows, out);
+  return {};
+}
+
+void Model::score_wide(std::span<const double> matrix, std::size_t rows,
+                       std::span<double> out) const {
+  thread_local std::vector<float> narrow;
+  narrow.resize(matrix.size());
+  for (std::size_t i = 0; i < matrix.size(); ++i) narrow[i] = static_cast<float>(matrix[i]);
+  score(narrow, rows, out);
+}
+
+Result<void> Model::contributions(std::span<const double> matrix, std::size_t rows,
+                                  std::span<double> out) const {
+  if (explained() == 0) return explain(matrix, rows, out);
+  if (auto fits =
+          check_sizes(*this, matrix.size(), rows, out.size(), explained() * (features() + 1));
+      !fits) {
+    return fits;
+  }
+  return explain(matrix, rows, out);
+}
+
+Result<void> Model::explain(std::span<const double>, std::size_t, std::span<double>) const {
+  return unimplemented("contributions are computed for trees; this model is of kind " +
+                       std::string(kind()));
 }
 
 Result<ModelPtr> load_logistic(std::string_view bytes) {
@@ -68,9 +109,10 @@ Result<ModelPtr> load_logistic(std::string_view bytes) {
 
 Result<ModelPtr> load_model(std::string_view kind, std::string_view bytes) {
   if (kind == "xgboost") return load_xgboost(bytes);
+  if (kind == "lightgbm") return load_lightgbm(bytes);
   if (kind == "logistic") return load_logistic(bytes);
   return unimplemented("no model of kind '" + std::string(kind) +
-                       "' is run here; there are xgboost and logistic");
+                       "' is run here; there are xgboost, lightgbm and logistic");
 }
 
 }  // namespace slipway::models

@@ -20,16 +20,35 @@ class Model {
   virtual ~Model() = default;
   virtual std::string_view kind() const = 0;  // "xgboost"
   virtual std::string_view file() const = 0;  // its name in a bundle: "model.ubj"
-  virtual bool is_classifier() const = 0;     // scores are P(class 1), else predicted values
+  // One output: scores are P(class 1), else predicted values. Several: the probabilities of the
+  // classes, or as many predicted values.
+  virtual bool is_classifier() const = 0;
   virtual std::size_t features() const = 0;
-  // matrix [rows, features] row-major, NaN = missing; out [rows]. invalid_argument when the sizes
-  // disagree.
+  virtual std::size_t outputs() const { return 1; }  // values per row
+  // As the model file has them; may be empty.
+  virtual std::span<const std::string> feature_names() const { return {}; }
+  // matrix [rows, features] row-major, NaN = missing; out [rows, outputs]. invalid_argument when
+  // the sizes disagree.
   Result<void> predict(std::span<const float> matrix, std::size_t rows,
                        std::span<double> out) const;
+  // The same for numbers as they come: the model takes them in the width it was trained on.
+  Result<void> predict(std::span<const double> matrix, std::size_t rows,
+                       std::span<double> out) const;
+
+  // SHAP values: what each feature of a row adds to its score before the link (log-odds, log-mean
+  // …), and last what the score is when nothing is known; their sum is the score. out [rows,
+  // explained(), features + 1]. unimplemented when explained() is 0.
+  virtual std::size_t explained() const { return 0; }
+  Result<void> contributions(std::span<const double> matrix, std::size_t rows,
+                             std::span<double> out) const;
 
  private:
   virtual void score(std::span<const float> matrix, std::size_t rows,
                      std::span<double> out) const = 0;
+  virtual void score_wide(std::span<const double> matrix, std::size_t rows,
+                          std::span<double> out) const;  // unless overridden, as floats
+  virtual Result<void> explain(std::span<const double> matrix, std::size_t rows,
+                               std::span<double> out) const;
 };
 using ModelPtr = std::unique_ptr<const Model>;
 
@@ -38,10 +57,18 @@ using ModelPtr = std::unique_ptr<const Model>;
 // the file. unimplemented names the part of XGBoost's format that is valid but not run here.
 Result<ModelPtr> load_model(std::string_view kind, std::string_view bytes);
 
-// XGBoost's file (UBJSON or JSON; one output, gbtree) run by our own walk over flat trees. The
-// library costs about 100 µs a call; the walk gives the same bits in a few. Its scores are checked
-// against the library in write_bundle.
-Result<ModelPtr> load_xgboost(std::string_view bytes);
+// XGBoost's file (UBJSON or JSON) run by our own walk over flat trees. The library costs about
+// 100 µs a call; the walk gives the same bits in a few. Its scores are checked against the library
+// in write_bundle. What the walk does not do (linear boosters, trees of vectors) the library does.
+struct XgboostOptions {
+  // Boosting rounds to use: all, or up to the best one as early stopping noted it (what XGBoost's
+  // scikit-learn classes predict with).
+  enum class Rounds { all, best } rounds = Rounds::all;
+};
+Result<ModelPtr> load_xgboost(std::string_view bytes, const XgboostOptions& options = {});
+
+// LightGBM's text file, likewise. Not run: linear trees.
+Result<ModelPtr> load_lightgbm(std::string_view bytes);
 
 // A logistic regression: {"version": 1, "intercept": …, "weights": […]}. A missing feature adds
 // nothing.

@@ -36,9 +36,10 @@ inline RandomData random_data(std::uint64_t seed, std::size_t rows, std::size_t 
 
 using Parameters = std::vector<std::pair<std::string, std::string>>;
 
-// The model's bytes ("ubj" or "json").
+// The model's bytes ("ubj" or "json"). Types of features: "q" for numbers, "c" for categories.
 inline std::string train_model(const RandomData& data, const Parameters& parameters, int rounds,
-                               const std::string& format = "ubj") {
+                               const std::string& format = "ubj",
+                               const std::vector<const char*>& types = {}) {
   const auto check = [](int status) {
     if (status != 0) throw std::runtime_error(XGBGetLastError());
   };
@@ -49,6 +50,9 @@ inline std::string train_model(const RandomData& data, const Parameters& paramet
                   reinterpret_cast<std::uintptr_t>(data.values.data()), data.rows, data.cols);
   check(XGDMatrixCreateFromDense(values.c_str(), R"({"missing":NaN,"nthread":1})", &matrix));
   check(XGDMatrixSetFloatInfo(matrix, "label", data.labels.data(), data.labels.size()));
+  if (!types.empty())
+    check(XGDMatrixSetStrFeatureInfo(matrix, "feature_type", const_cast<const char**>(types.data()),
+                                     types.size()));
   check(XGBoosterCreate(&matrix, 1, &booster));
   check(XGBoosterSetParam(booster, "nthread", "1"));
   for (const auto& [key, value] : parameters)

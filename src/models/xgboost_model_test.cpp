@@ -103,25 +103,21 @@ TEST(XgboostModel, RefusesMatricesOfAnotherShape) {
 
 TEST(XgboostModel, SaysWhichPartOfTheFormatIsNotRunHere) {
   const RandomData data = random_data(1, 300, 4, true);
-  RandomData three = data;
-  for (std::size_t i = 0; i < three.labels.size(); ++i) three.labels[i] = static_cast<float>(i % 3);
-  const std::vector<std::pair<std::string, std::string>> rows = {
-      {train_model(data, {{"booster", "gblinear"}, {"objective", "binary:logistic"}}, 2),
-       "gblinear"},
-      {train_model(data, {{"booster", "dart"}, {"objective", "binary:logistic"}}, 2), "dart"},
-      {train_model(data, {{"objective", "count:poisson"}}, 2), "count:poisson"},
-      {train_model(three, {{"objective", "multi:softprob"}, {"num_class", "3"}}, 2),
-       "multi:softprob"},
+  const Json good = *parse_json(train_model(data, {{"objective", "binary:logistic"}}, 1, "json"));
+  const std::vector<std::tuple<std::string, Json, std::string>> rows = {
+      {"/learner/gradient_booster/name", "forest_of_dreams", "forest_of_dreams"},
+      {"/learner/objective/name", "reg:dreams", "reg:dreams"},
+      {"/learner/gradient_booster/model/trees/0/tree_param/size_leaf_vector", "3",
+       "several outputs"},
   };
-  for (const auto& [bytes, want] : rows) {
+  for (const auto& [pointer, value, want] : rows) {
     SCOPED_TRACE(want);
-    const auto model = load_xgboost(bytes);
+    Json json = good;
+    json[nlohmann::json::json_pointer(pointer)] = value;
+    const auto model = load_xgboost(json.dump());
     EXPECT_TRUE(failed_with(model, Code::unimplemented));
     EXPECT_THAT(message_of(model), HasSubstr(want));
   }
-  Json categorical = *parse_json(train_model(data, {{"objective", "binary:logistic"}}, 1, "json"));
-  categorical["learner"]["gradient_booster"]["model"]["trees"][0]["split_type"][0] = 1;
-  EXPECT_THAT(message_of(load_xgboost(categorical.dump())), HasSubstr("splits on categories"));
 }
 
 // A valid model with one thing wrong in it.
@@ -159,6 +155,16 @@ TEST(XgboostModel, RefusesTreesThatAreNone) {
   Json base = good;
   base["learner"]["learner_model_param"]["base_score"] = "[1E0]";
   EXPECT_THAT(message_of(load_xgboost(base.dump())), HasSubstr("base score"));
+  Json categories = good;
+  categories[tree]["split_type"][0] = 1;
+  EXPECT_THAT(message_of(load_xgboost(categories.dump())), HasSubstr("are not there"));
+  categories[tree]["categories_nodes"] = {0};
+  categories[tree]["categories_segments"] = {0};
+  categories[tree]["categories_sizes"] = {5};
+  EXPECT_THAT(message_of(load_xgboost(categories.dump())), HasSubstr("point outside"));
+  Json wide = good;
+  wide["learner"]["learner_model_param"]["num_feature"] = "100000000";
+  EXPECT_TRUE(failed_with(load_xgboost(wide.dump()), Code::data_loss));
 }
 
 TEST(XgboostModel, SurvivesTruncationAndDamage) {

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::size_t kMaxName = 100;
 constexpr std::size_t kMaxShadows = 16;
+constexpr std::size_t kMaxCanaries = 8;
 
 Result<void> check_name(std::string_view what, std::string_view name) {
   const auto allowed = [](char c) {
@@ -28,24 +29,28 @@ Result<void> check_name(std::string_view what, std::string_view name) {
 }
 
 Json spec_of(const Deployment& deployment) {
-  return {{"alias", deployment.alias},
-          {"shadows", deployment.shadows},
-          {"shadow_mode", to_string(deployment.shadow_mode)},
-          {"clock", to_string(deployment.clock)},
-          {"threshold", deployment.threshold}};
+  Json spec = {{"alias", deployment.alias},
+               {"shadows", deployment.shadows},
+               {"shadow_mode", to_string(deployment.shadow_mode)},
+               {"clock", to_string(deployment.clock)},
+               {"threshold", deployment.threshold}};
+  // What is as usual is not written: declarations of earlier versions read, and look, the same.
+  for (const Canary& canary : deployment.canaries) {
+    spec["canaries"].push_back({{"alias", canary.alias}, {"weight", canary.weight}});
+  }
+  if (!deployment.sticky.empty()) spec["sticky"] = deployment.sticky;
+  if (deployment.log != LogMode::durable) spec["log"] = to_string(deployment.log);
+  if (deployment.log_share != 1) spec["log_share"] = deployment.log_share;
+  if (!deployment.mask.empty()) spec["mask"] = deployment.mask;
+  if (!deployment.encrypt.empty()) spec["encrypt"] = deployment.encrypt;
+  if (!deployment.subject.empty()) spec["subject"] = deployment.subject;
+  if (deployment.keep.count() != 0) spec["keep"] = fmt::format("{}us", deployment.keep.count());
+  if (deployment.pinned) spec["pinned"] = true;
+  return spec;
 }
 
 Result<void> read_spec(SpecReader& reader, Deployment& into) {
-  into.alias = reader.text("alias", into.alias);
-  into.shadows = reader.texts("shadows");
-  into.shadow_mode =
-      reader.one_of("shadow_mode", {"best_effort", "complete"}, "best_effort") == "complete"
-          ? ShadowMode::complete
-          : ShadowMode::best_effort;
-  into.clock = reader.one_of("clock", {"wall", "request"}, "wall") == "request"
-                   ? ClockSource::request
-                   : ClockSource::wall;
-  into.threshold = reader.number("threshold", 0.5);
+  Deployment::read_options(reader, into);
   return reader.finish();
 }
 
@@ -97,6 +102,34 @@ Error missing(db::Connection& connection, std::string_view name) {
   return not_found(fmt::format("deployment '{}' does not exist: {}", name, hint));
 }
 
+// Encryption is per subject, and who the subject is must not stand beside it in the clear.
+Result<void> check_sensitive(const Deployment& deployment) {
+  std::set<std::string_view> seen;
+  for (const auto* list : {&deployment.mask, &deployment.encrypt}) {
+    for (const auto& column : *list) {
+      if (!seen.insert(column).second) {
+        return invalid_argument(
+            fmt::format("deployment '{}' names input '{}' twice in mask and "
+                        "encrypt",
+                        deployment.name, column));
+      }
+    }
+  }
+  if (deployment.encrypt.empty() != deployment.subject.empty()) {
+    return invalid_argument(fmt::format(
+        "deployment '{}': 'encrypt' and 'subject' go together: the subject is the input that says "
+        "whose key is used",
+        deployment.name));
+  }
+  if (!deployment.subject.empty() && !seen.contains(deployment.subject)) {
+    return invalid_argument(fmt::format(
+        "deployment '{}': the subject '{}' would stand in the log as it is: name it in 'encrypt' "
+        "or 'mask', too",
+        deployment.name, deployment.subject));
+  }
+  return {};
+}
+
 enum class Must { be_new, exist, either };
 
 Result<Deployment> save(db::Transaction& tx, audit::Log& audit, const Context& ctx,
@@ -138,6 +171,47 @@ std::string_view to_string(ShadowMode mode) {
   return mode == ShadowMode::complete ? "complete" : "best_effort";
 }
 
+std::string_view to_string(LogMode mode) {
+  switch (mode) {
+    case LogMode::durable:
+      return "durable";
+    case LogMode::queued:
+      return "queued";
+    case LogMode::off:
+      return "off";
+  }
+  return "durable";
+}
+
+void Deployment::read_options(SpecReader& reader, Deployment& into) {
+  into.alias = reader.text("alias", into.alias);
+  into.shadows = reader.texts("shadows");
+  into.shadow_mode =
+      reader.one_of("shadow_mode", {"best_effort", "complete"}, "best_effort") == "complete"
+          ? ShadowMode::complete
+          : ShadowMode::best_effort;
+  into.clock = reader.one_of("clock", {"wall", "request"}, "wall") == "request"
+                   ? ClockSource::request
+                   : ClockSource::wall;
+  into.threshold = reader.number("threshold", 0.5);
+  for (SpecReader& canary : reader.list("canaries")) {
+    const std::string alias = canary.text("alias");
+    into.canaries.push_back({.alias = alias, .weight = canary.number("weight")});
+  }
+  into.sticky = reader.text("sticky", "");
+  std::ranges::transform(into.sticky, into.sticky.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;  // as headers are compared
+  });
+  const std::string log = reader.one_of("log", {"durable", "queued", "off"}, "durable");
+  into.log = log == "off" ? LogMode::off : log == "queued" ? LogMode::queued : LogMode::durable;
+  into.log_share = reader.number("log_share", 1);
+  into.mask = reader.texts("mask");
+  into.encrypt = reader.texts("encrypt");
+  into.subject = reader.text("subject", "");
+  into.keep = reader.duration("keep", Duration{0});
+  into.pinned = reader.boolean("pinned", false);
+}
+
 Result<void> Deployment::validate() const {
   if (auto checked = check_name("deployment", name); !checked) return checked;
   if (model.empty() || model.size() > 256)
@@ -158,7 +232,38 @@ Result<void> Deployment::validate() const {
     return invalid_argument(
         fmt::format("deployment '{}': threshold is {}, wanted 0 to 1", name, threshold));
   }
-  return {};
+  if (canaries.size() > kMaxCanaries) {
+    return invalid_argument(fmt::format("deployment '{}' has {} canaries, at most {} are run", name,
+                                        canaries.size(), kMaxCanaries));
+  }
+  double weights = 0;
+  std::set<std::string_view> arms{alias};
+  for (const Canary& canary : canaries) {
+    if (auto checked = check_name("canary alias", canary.alias); !checked) return checked;
+    if (!arms.insert(canary.alias).second) {
+      return invalid_argument(
+          fmt::format("deployment '{}' gives alias '{}' a share twice", name, canary.alias));
+    }
+    if (!(canary.weight >= 0 && canary.weight <= 1)) {
+      return invalid_argument(
+          fmt::format("deployment '{}': canary '{}' has weight {}, wanted 0 to 1", name,
+                      canary.alias, canary.weight));
+    }
+    weights += canary.weight;
+  }
+  if (weights > 1 + 1e-9) {
+    return invalid_argument(fmt::format(
+        "deployment '{}': the canaries' weights sum to {}, wanted 1 at most", name, weights));
+  }
+  if (sticky.size() > kMaxName)
+    return invalid_argument(fmt::format("deployment '{}': 'sticky' is no header's name", name));
+  if (!(log_share >= 0 && log_share <= 1)) {
+    return invalid_argument(
+        fmt::format("deployment '{}': log_share is {}, wanted 0 to 1", name, log_share));
+  }
+  if (keep.count() < 0)
+    return invalid_argument(fmt::format("deployment '{}': 'keep' is less than nothing", name));
+  return check_sensitive(*this);
 }
 
 Json Deployment::to_json() const {
@@ -223,6 +328,31 @@ Result<Deployment> DeploymentStore::get(std::string_view name) const {
 
 Result<std::vector<Deployment>> DeploymentStore::list() const {
   return db_.read([](db::Connection& connection) { return all(connection); });
+}
+
+Result<Deployment> DeploymentStore::at(std::string_view name, Time time) const {
+  const std::string object = "deployments/" + std::string(name);
+  std::int64_t after = -1;
+  std::optional<audit::Entry> last;
+  while (true) {
+    auto entries = audit_.list(
+        {.action_prefix = "deployment.", .object_prefix = object, .after = after, .limit = 1000});
+    if (!entries) return entries.error();
+    for (audit::Entry& entry : *entries) {
+      after = entry.sequence;
+      if (entry.event.object == object && entry.time <= time) last = std::move(entry);
+    }
+    if (entries->size() < 1000) break;
+  }
+  if (!last || last->event.action == "deployment.remove") {
+    return not_found(fmt::format("there was no deployment '{}' at {}", name, format_time(time)));
+  }
+  Json json = last->event.details;
+  json["name"] = name;
+  auto deployment = Deployment::from_json(json);
+  if (!deployment) return deployment.error();
+  deployment->updated = last->time;
+  return deployment;
 }
 
 Result<void> DeploymentStore::remove(const Context& ctx, std::string_view name) {

@@ -15,6 +15,7 @@
 #include "base/context.h"
 #include "base/json.h"
 #include "base/result.h"
+#include "base/spec.h"
 #include "db/database.h"
 
 namespace slipway::serving {
@@ -26,8 +27,21 @@ enum class ClockSource { wall, request };
 // or done before the caller gets the answer.
 enum class ShadowMode { best_effort, complete };
 
+// When a caller gets its answer: when the log has it on the disk (nothing acknowledged is ever
+// lost), when it waits in memory to be written (a crash loses what waits, a power cut the last
+// second), or without a log.
+enum class LogMode { durable, queued, off };
+
 std::string_view to_string(ClockSource source);  // "wall"
 std::string_view to_string(ShadowMode mode);     // "best_effort"
+std::string_view to_string(LogMode mode);        // "durable"
+
+// A version that answers a share of the requests, beside the deployment's own.
+struct Canary {
+  std::string alias;
+  double weight = 0;  // share of all requests, 0 to 1
+  bool operator==(const Canary&) const = default;
+};
 
 struct Deployment {
   std::string name;                  // letters, digits, '_', '-', '.'; at most 100
@@ -36,11 +50,25 @@ struct Deployment {
   std::vector<std::string> shadows;  // aliases whose versions answer unseen
   ShadowMode shadow_mode = ShadowMode::best_effort;
   ClockSource clock = ClockSource::wall;
-  double threshold = 0.5;  // label 1 from this probability on
-  Time created;            // set by the store
+  double threshold = 0.5;        // label 1 from this probability on
+  std::vector<Canary> canaries;  // weights sum to 1 at most; the rest is the alias's
+  // Header whose value decides who answers: the same value gets the same version for as long as
+  // the weights stay (A/B). Empty: every request by itself.
+  std::string sticky;
+  LogMode log = LogMode::durable;
+  double log_share = 1;              // of the requests, by the hash of their id
+  std::vector<std::string> mask;     // inputs that are not kept in the log
+  std::vector<std::string> encrypt;  // inputs that are kept under the subject's key
+  std::string subject;               // the input that says whose row it is
+  Duration keep{0};                  // how long predictions stay in the log; 0: for ever
+  bool pinned = false;               // stays in memory, whatever the budget
+  Time created;                      // set by the store
   Time updated;
 
+  bool sensitive() const { return !mask.empty() || !encrypt.empty(); }
   Result<void> validate() const;
+  // All but name, model and times, out of a declaration.
+  static void read_options(SpecReader& reader, Deployment& into);
   Json to_json() const;  // times as RFC 3339
   static Result<Deployment> from_json(const Json& json);
 };
@@ -56,7 +84,9 @@ class DeploymentStore {
   Result<Deployment> put(const Context& ctx, Deployment deployment);  // create or update
   Result<Deployment> get(std::string_view name) const;                // not_found names what exists
   Result<std::vector<Deployment>> list() const;                       // by name
-  Result<void> remove(const Context& ctx, std::string_view name);     // its logged predictions stay
+  // As it was declared at a moment, by the audit log: not_found when there was none.
+  Result<Deployment> at(std::string_view name, Time time) const;
+  Result<void> remove(const Context& ctx, std::string_view name);  // its logged predictions stay
 
  private:
   DeploymentStore(db::Database& db, audit::Log& audit, const Clock& clock)

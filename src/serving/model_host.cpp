@@ -6,7 +6,9 @@
 #include <thread>
 
 #include "base/guarded.h"
+#include "base/hash.h"
 #include "base/log.h"
+#include "serving/sensitive_internal.h"
 
 namespace slipway::serving {
 namespace {
@@ -17,6 +19,7 @@ using ServedMap = std::map<std::string, std::shared_ptr<const Served>, std::less
 struct Desired {
   Deployment deployment;
   Result<VersionRef> primary;
+  std::vector<Result<VersionRef>> canaries;  // as in deployment.canaries
   std::vector<std::pair<std::string, Result<VersionRef>>> shadows;
 };
 
@@ -27,13 +30,50 @@ std::vector<Desired> desired_state(const std::vector<Deployment>& deployments,
   for (const Deployment& deployment : deployments) {
     Desired desired{.deployment = deployment,
                     .primary = source.resolve(deployment.model, deployment.alias),
+                    .canaries = {},
                     .shadows = {}};
+    for (const auto& canary : deployment.canaries)
+      desired.canaries.push_back(source.resolve(deployment.model, canary.alias));
     for (const auto& alias : deployment.shadows) {
       desired.shadows.emplace_back(alias, source.resolve(deployment.model, alias));
     }
     all.push_back(std::move(desired));
   }
   return all;
+}
+
+// The numbers of a row in one: the most probable class, or the first predicted value.
+double one_of(std::span<const double> values, bool classes) {
+  if (!classes) return values.front();
+  return static_cast<double>(std::ranges::max_element(values) - values.begin());
+}
+
+// Scores, all values and contributions, as far as there are any.
+Result<void> score_with(const Scorer& scorer, Inference& inference) {
+  const std::size_t rows = inference.scores.size();
+  const std::size_t width = scorer.width();
+  if (width == 1) {
+    if (auto scored = scorer.score(inference.batch, inference.scores); !scored) return scored;
+  } else {
+    inference.values.resize(rows * width);
+    if (auto scored = scorer.score_all(inference.batch, inference.values); !scored) return scored;
+    for (std::size_t row = 0; row < rows; ++row) {
+      inference.scores[row] =
+          one_of(std::span(inference.values).subspan(row * width, width), scorer.is_classifier());
+    }
+  }
+  if (!inference.explain) return {};
+  inference.contributions.resize(rows * width * (scorer.explained().size() + 1));
+  return scorer.contributions(inference.batch, inference.contributions);
+}
+
+// By the id, so that a prediction and its shadows are there or not there together.
+bool is_logged(const Deployment& deployment, const Inference& inference) {
+  if (deployment.log == LogMode::off) return false;
+  if (deployment.log_share >= 1) return true;
+  constexpr std::uint64_t kSeed = 0x10657368;  // apart from the choice of who answers
+  return static_cast<double>(hash64(inference.ids.front(), kSeed) >> 11) * 0x1p-53 <
+         deployment.log_share;
 }
 
 std::int64_t micros_since(SteadyTime start, SteadyTime end) {
@@ -45,7 +85,12 @@ std::int64_t micros_since(SteadyTime start, SteadyTime end) {
 struct ModelHost::Impl {
   Impl(const DeploymentStore& deployments, const ModelSource& models, PredictionLog& prediction_log,
        const Clock& time, HostOptions settings)
-      : store(deployments), source(models), log(prediction_log), clock(time), options(settings) {
+      : store(deployments),
+        source(models),
+        log(prediction_log),
+        clock(time),
+        options(settings),
+        guard(prediction_log, settings.subject_keys) {
     shadow_thread = std::jthread([this](const std::stop_token& stop) { run_shadows(stop); });
   }
   ~Impl() {
@@ -65,8 +110,13 @@ struct ModelHost::Impl {
   std::optional<Target> target(const Desired& desired, const std::string& alias,
                                const Result<VersionRef>& version, Role role,
                                std::vector<std::string>& problems);
-  std::shared_ptr<VersionStats> stats_of(const std::string& deployment, std::int64_t version,
-                                         Role role);
+  std::vector<Target> canaries(const Desired& desired, const Target& primary,
+                               std::vector<std::string>& problems);
+  using StatsMap = std::map<VersionKey, std::shared_ptr<VersionStats>>;
+  static std::shared_ptr<VersionStats> stats_in(Guarded<StatsMap>& all,
+                                                const std::string& deployment, std::int64_t version,
+                                                Role role);
+  Result<void> log_inference(const std::shared_ptr<Inference>& inference, PredictionLog::Done done);
 
   void run_shadows(const std::stop_token& stop);
   void shadow_done();
@@ -77,9 +127,11 @@ struct ModelHost::Impl {
   PredictionLog& log;
   const Clock& clock;
   const HostOptions options;
+  SensitiveLog guard;
 
   Guarded<std::shared_ptr<const ServedMap>> current{std::make_shared<const ServedMap>()};
-  Guarded<std::map<VersionKey, std::shared_ptr<VersionStats>>> version_stats;
+  Guarded<StatsMap> version_stats;
+  Guarded<StatsMap> routed_stats;
   Guarded<std::map<std::string, std::shared_ptr<DeploymentStats>>> deployment_stats;
 
   std::mutex refresh_mutex;  // guards the five below
@@ -125,6 +177,13 @@ Result<void> ModelHost::refresh() {
   for (const Desired& desired : desired_state(*deployments, impl.source)) {
     (*now)[desired.deployment.name] = impl.assemble(desired, *before);
   }
+  std::vector<std::string> pinned;
+  for (const auto& [name, served] : *now) {
+    if (!served->deployment().pinned || served->primary() == nullptr) continue;
+    pinned.push_back(served->primary()->version.digest);
+    for (const Target& canary : served->canaries()) pinned.push_back(canary.version.digest);
+  }
+  impl.source.keep(pinned);
   impl.current.with([&](auto& map) { map = std::move(now); });
   impl.seen_counter = *counter;
   std::erase_if(impl.loaded, [](const auto& entry) { return entry.second.expired(); });
@@ -141,6 +200,8 @@ std::shared_ptr<const Served> ModelHost::Impl::assemble(const Desired& desired,
     primary = *old->second->primary();
     problems.back() += fmt::format("; version {} goes on answering", primary->version.number);
   }
+  std::vector<Target> canary_targets;
+  if (primary) canary_targets = canaries(desired, *primary, problems);
   std::vector<Target> shadows;
   for (const auto& [alias, version] : desired.shadows) {
     // An alias that does not exist (yet) is how a deployment waits for its challenger.
@@ -156,20 +217,21 @@ std::shared_ptr<const Served> ModelHost::Impl::assemble(const Desired& desired,
 
   // What did not change is the same object: its pooled requests live on.
   const auto same_targets = [](const Served& a, const std::optional<Target>& b,
-                               const std::vector<Target>& c) {
+                               const std::vector<Target>& c, const std::vector<Target>& d) {
     const auto same = [](const Target& x, const Target& y) {
       return x.alias == y.alias && x.version == y.version && x.scorer == y.scorer;
     };
     return (a.primary() != nullptr) == b.has_value() && (!b || same(*a.primary(), *b)) &&
-           std::ranges::equal(a.shadows(), c, same);
+           std::ranges::equal(a.canaries(), c, same) && std::ranges::equal(a.shadows(), d, same);
   };
   if (old != before.end() && problems.empty() && old->second->problems().empty() &&
       old->second->deployment().to_json() == deployment.to_json() &&
-      same_targets(*old->second, primary, shadows)) {
+      same_targets(*old->second, primary, canary_targets, shadows)) {
     return old->second;
   }
-  auto served = std::make_shared<const Served>(deployment, std::move(primary), std::move(shadows),
-                                               std::move(problems), std::move(stats));
+  auto served =
+      std::make_shared<const Served>(deployment, std::move(primary), std::move(canary_targets),
+                                     std::move(shadows), std::move(problems), std::move(stats));
   std::string all_problems;
   for (const auto& problem : served->problems()) all_problems += problem + "\n";
   if (std::exchange(reported[deployment.name], all_problems) != all_problems) {
@@ -203,7 +265,26 @@ std::optional<Target> ModelHost::Impl::target(const Desired& desired, const std:
   return Target{.alias = alias,
                 .version = *version,
                 .scorer = std::move(*scorer),
-                .stats = stats_of(desired.deployment.name, version->number, role)};
+                .stats = stats_in(version_stats, desired.deployment.name, version->number, role),
+                .routed = stats_in(routed_stats, desired.deployment.name, version->number, role)};
+}
+
+// A canary that cannot answer has no share: the primary keeps it. What would answer other columns
+// than the primary cannot be swapped in, so it is told, but not left out.
+std::vector<Target> ModelHost::Impl::canaries(const Desired& desired, const Target& primary,
+                                              std::vector<std::string>& problems) {
+  std::vector<Target> found;
+  for (std::size_t i = 0; i < desired.canaries.size(); ++i) {
+    const Canary& canary = desired.deployment.canaries[i];
+    auto arm = target(desired, canary.alias, desired.canaries[i], Role::primary, problems);
+    if (!arm) {
+      problems.back() += fmt::format("; its share goes to '{}'", primary.alias);
+      continue;
+    }
+    arm->weight = canary.weight;
+    found.push_back(std::move(*arm));
+  }
+  return found;
 }
 
 Result<std::shared_ptr<const Scorer>> ModelHost::Impl::load(const std::string& digest) {
@@ -229,10 +310,11 @@ Result<std::shared_ptr<const Scorer>> ModelHost::Impl::load(const std::string& d
   return shared;
 }
 
-std::shared_ptr<VersionStats> ModelHost::Impl::stats_of(const std::string& deployment,
+std::shared_ptr<VersionStats> ModelHost::Impl::stats_in(Guarded<StatsMap>& all,
+                                                        const std::string& deployment,
                                                         std::int64_t version, Role role) {
-  return version_stats.with([&](auto& all) {
-    auto& stats = all[{deployment, version, role}];
+  return all.with([&](auto& map) {
+    auto& stats = map[{deployment, version, role}];
     if (stats == nullptr) stats = std::make_shared<VersionStats>();
     return stats;
   });
@@ -280,29 +362,48 @@ Result<void> ModelHost::score(Inference& inference) const {
   const Target& target = *inference.target;
   if (auto viewed = inference.rows.view(inference.batch); !viewed) return viewed;
   inference.scores.resize(static_cast<std::size_t>(inference.batch.rows));
-  if (auto scored = target.scorer->score(inference.batch, inference.scores); !scored) {
+  if (auto scored = score_with(*target.scorer, inference); !scored) {
     target.stats->failures.fetch_add(1, std::memory_order_relaxed);
+    if (inference.routed) target.routed->failures.fetch_add(1, std::memory_order_relaxed);
     return scored;
   }
   inference.latency_us = micros_since(inference.started, impl_->clock.steady());
-  target.stats->record(inference.batch.rows, inference.latency_us, impl_->clock.now());
+  const Time now = impl_->clock.now();
+  target.stats->record(inference.batch.rows, inference.latency_us, now);
+  if (inference.routed) target.routed->record(inference.batch.rows, inference.latency_us, now);
   return {};
+}
+
+// Appends the rows, or says at once that there is nothing to wait for.
+Result<void> ModelHost::Impl::log_inference(const std::shared_ptr<Inference>& inference,
+                                            PredictionLog::Done done) {
+  const Deployment& deployment = inference->served->deployment();
+  if (!is_logged(deployment, *inference)) {
+    done({});
+    return {};
+  }
+  PredictionBatch batch{.deployment = deployment.name,
+                        .time = inference->time,
+                        .version = inference->target->version.number,
+                        .role = Role::primary,
+                        .alias = inference->target->alias,
+                        .latency_us = inference->latency_us,
+                        .new_ids = inference->new_ids,
+                        .ids = inference->ids,
+                        .scores = inference->scores,
+                        .inputs = &inference->batch,
+                        .values = inference->values,
+                        .caller = inference->caller,
+                        .trace = inference->trace,
+                        .durable = deployment.log == LogMode::durable};
+  if (deployment.sensitive()) return guard.append(inference, batch, std::move(done));
+  return log.append(batch, std::move(done));
 }
 
 Result<void> ModelHost::commit(std::shared_ptr<Inference> inference,
                                std::function<void(Result<void>)> done) {
   Impl& impl = *impl_;
   const Served& served = *inference->served;
-  const PredictionBatch batch{.deployment = served.deployment().name,
-                              .time = inference->time,
-                              .version = inference->target->version.number,
-                              .role = Role::primary,
-                              .alias = inference->target->alias,
-                              .latency_us = inference->latency_us,
-                              .new_ids = inference->new_ids,
-                              .ids = inference->ids,
-                              .scores = inference->scores,
-                              .inputs = &inference->batch};
   bool shadows = !served.shadows().empty() && inference->target == served.primary();
   if (shadows && impl.shadows_pending.fetch_add(1) >= impl.options.shadow_queue) {
     impl.shadow_done();
@@ -315,9 +416,9 @@ Result<void> ModelHost::commit(std::shared_ptr<Inference> inference,
       impl.score_shadows(*inference);
     }
   }
-  if (!shadows) return impl.log.append(batch, std::move(done));
-  auto appended =
-      impl.log.append(batch, [&impl, inference, done = std::move(done)](Result<void> logged) {
+  if (!shadows) return impl.log_inference(inference, std::move(done));
+  auto appended = impl.log_inference(
+      inference, [&impl, inference, done = std::move(done)](Result<void> logged) {
         const bool good = logged.has_value();
         done(std::move(logged));
         if (!good) return impl.shadow_done();
@@ -363,7 +464,7 @@ void ModelHost::Impl::score_shadows(const Inference& inference) {
     scores.resize(inference.scores.size());
     auto scored = shadow.scorer->score(inference.batch, scores);
     const std::int64_t latency_us = micros_since(started, clock.steady());
-    if (scored) {
+    if (scored && is_logged(served.deployment(), inference)) {
       scored = log.append({.deployment = served.deployment().name,
                            .time = inference.time,
                            .version = shadow.version.number,
@@ -371,7 +472,9 @@ void ModelHost::Impl::score_shadows(const Inference& inference) {
                            .alias = shadow.alias,
                            .latency_us = latency_us,
                            .ids = inference.ids,
-                           .scores = scores},
+                           .scores = scores,
+                           .trace = inference.trace,
+                           .durable = served.deployment().log == LogMode::durable},
                           {});
     }
     if (scored) {
@@ -393,9 +496,12 @@ void ModelHost::finish_shadows() {
 // ---- figures
 // --------------------------------------------------------------------------------------------------------
 
-std::vector<ModelHost::StatsRow> ModelHost::version_stats() const {
-  return impl_->version_stats.with([](const auto& all) {
-    std::vector<StatsRow> rows;
+namespace {
+
+template <class Stats>
+std::vector<ModelHost::StatsRow> rows_of(const Stats& guarded) {
+  return guarded.with([](const auto& all) {
+    std::vector<ModelHost::StatsRow> rows;
     for (const auto& [key, stats] : all) {
       rows.push_back({.deployment = std::get<0>(key),
                       .version = std::get<1>(key),
@@ -404,6 +510,16 @@ std::vector<ModelHost::StatsRow> ModelHost::version_stats() const {
     }
     return rows;
   });
+}
+
+}  // namespace
+
+std::vector<ModelHost::StatsRow> ModelHost::version_stats() const {
+  return rows_of(impl_->version_stats);
+}
+
+std::vector<ModelHost::StatsRow> ModelHost::routed_stats() const {
+  return rows_of(impl_->routed_stats);
 }
 
 std::vector<ModelHost::DeploymentRow> ModelHost::deployment_stats() const {

@@ -22,14 +22,16 @@
 #include "serving/model_source.h"
 #include "serving/prediction_log.h"
 #include "serving/served.h"
+#include "serving/subject_keys.h"
 
 namespace slipway::serving {
 
 struct HostOptions {
   std::chrono::milliseconds poll_every{100};
   std::chrono::seconds retry_load_after{
-      30};                          // a bundle that could not be loaded is not tried before
-  std::size_t shadow_queue = 1024;  // requests waiting for their shadows
+      30};                              // a bundle that could not be loaded is not tried before
+  std::size_t shadow_queue = 1024;      // requests waiting for their shadows
+  SubjectKeys* subject_keys = nullptr;  // outlives the host; null: nothing can be encrypted
 };
 
 class ModelHost {
@@ -67,6 +69,8 @@ class ModelHost {
     std::shared_ptr<const VersionStats> stats;
   };
   std::vector<StatsRow> version_stats() const;  // also of versions that no longer serve
+  // Of those requests only whose version was left to chance: what versions can be compared by.
+  std::vector<StatsRow> routed_stats() const;
   struct DeploymentRow {
     std::string deployment;
     std::shared_ptr<const DeploymentStats> stats;

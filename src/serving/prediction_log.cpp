@@ -11,6 +11,11 @@ namespace slipway::serving {
 
 namespace fs = std::filesystem;
 
+namespace {
+// So much is written at once, whoever waits.
+constexpr std::int64_t kHurryBytes = std::int64_t{1} << 20;
+}  // namespace
+
 std::string_view to_string(Role role) { return role == Role::primary ? "primary" : "shadow"; }
 
 // ---- opening
@@ -170,7 +175,9 @@ Result<void> PredictionLog::append(const PredictionBatch& batch, Done done) {
                      .latency_us = batch.latency_us,
                      .rows = static_cast<std::uint32_t>(batch.ids.size()),
                      .alias = {}},
-            .done = std::move(done)};
+            .done = {},
+            .durable = batch.durable};
+  if (batch.durable) item.done = std::move(done);
   if (batch.role == Role::primary) {
     item.hashes.reserve(batch.ids.size());
     for (const auto& id : batch.ids) item.hashes.push_back(id_hash(id));
@@ -178,17 +185,28 @@ Result<void> PredictionLog::append(const PredictionBatch& batch, Done done) {
   {
     const std::unique_lock guard(impl.queue_mutex);
     if (impl.queued_bytes > impl.options.max_queued_bytes) {
-      return resource_exhausted(
-          "the disk does not keep up with the prediction log; send fewer requests at once");
+      if (batch.durable) {
+        return resource_exhausted(
+            "the disk does not keep up with the prediction log; send fewer requests at once");
+      }
+      impl.dropped_rows += static_cast<std::int64_t>(batch.ids.size());
+      item.head.rows = 0;
+    } else {
+      if (auto reserved = impl.reserve(batch, item.hashes); !reserved) return reserved;
+      item.head.stream = impl.stream_id(batch);
     }
-    if (auto reserved = impl.reserve(batch, item.hashes); !reserved) return reserved;
-    item.head.stream = impl.stream_id(batch);
   }
-  item.record = wal::encode_batch(item.head.stream, batch);
-  const std::unique_lock guard(impl.queue_mutex);
-  impl.queued_bytes += static_cast<std::int64_t>(item.record.size());
-  impl.queue.push_back(std::move(item));
-  if (impl.queue.size() == 1) impl.work.notify_one();
+  if (item.head.rows > 0) {
+    item.record = wal::encode_batch(item.head.stream, batch);
+    const std::unique_lock guard(impl.queue_mutex);
+    impl.queued_bytes += static_cast<std::int64_t>(item.record.size());
+    const bool hurry = batch.durable || impl.queued_bytes > kHurryBytes;
+    const bool wake = impl.queue.empty() || (hurry && !impl.hurry);
+    impl.hurry = impl.hurry || hurry;
+    impl.queue.push_back(std::move(item));
+    if (wake) impl.work.notify_one();
+  }
+  if (!batch.durable && done) done({});
   return {};
 }
 
@@ -219,18 +237,30 @@ Result<void> PredictionLog::append(const PredictionBatch& batch) {
   return outcome.get();
 }
 
+bool PredictionLog::Impl::next_group(std::vector<Item>& group,
+                                     std::vector<std::promise<std::int64_t>>& asked) {
+  std::unique_lock guard(queue_mutex);
+  const auto wanted = [&] { return !queue.empty() || !rotations.empty() || stopping; };
+  if (unsynced_since) {
+    work.wait_until(guard, *unsynced_since + kSyncEvery, wanted);
+  } else {
+    work.wait(guard, wanted);
+  }
+  // Nobody waits for these: more will come, and one write takes them all.
+  if (!queue.empty())
+    work.wait_for(guard, kLinger, [&] { return hurry || !rotations.empty() || stopping; });
+  if (queue.empty() && rotations.empty() && stopping) return false;
+  group.swap(queue);
+  asked.swap(rotations);
+  queued_bytes = 0;
+  hurry = false;
+  return true;
+}
+
 void PredictionLog::Impl::write_loop() {
   std::vector<Item> group;
   std::vector<std::promise<std::int64_t>> asked;
-  while (true) {
-    {
-      std::unique_lock guard(queue_mutex);
-      work.wait(guard, [&] { return !queue.empty() || !rotations.empty() || stopping; });
-      if (queue.empty() && rotations.empty()) return;
-      group.swap(queue);
-      asked.swap(rotations);
-      queued_bytes = 0;
-    }
+  while (next_group(group, asked)) {
     if (!group.empty()) write_group(group);
     group.clear();
     if (full(*active) || (!asked.empty() && active->rows > 0)) rotate_file();
@@ -239,7 +269,17 @@ void PredictionLog::Impl::write_loop() {
       for (auto& promise : asked) promise.set_value(request);
       asked.clear();
     }
+    if (unsynced_since && std::chrono::steady_clock::now() - *unsynced_since >= kSyncEvery)
+      sync_late();
   }
+  if (unsynced_since) sync_late();
+}
+
+void PredictionLog::Impl::sync_late() {
+  unsynced_since.reset();
+  if (!options.durable) return;
+  if (auto synced = active->sync(); !synced)
+    log::error("predictions that were answered may be lost", {{"error", synced.error().message}});
 }
 
 void PredictionLog::Impl::write_group(std::vector<Item>& group) {
@@ -258,7 +298,13 @@ void PredictionLog::Impl::write_group(std::vector<Item>& group) {
     bytes += item.record;
   }
   auto written = fault::point("predlog.before_append");
-  if (written) written = file.append(bytes, options.durable);
+  const bool awaited = std::ranges::any_of(group, &Item::durable);
+  if (written) written = file.append(bytes, options.durable && awaited);
+  if (awaited) {
+    unsynced_since.reset();  // its fdatasync was for all before it, too
+  } else if (!unsynced_since) {
+    unsynced_since = std::chrono::steady_clock::now();
+  }
   // Only a kill means anything here: the group is on the disk.
   if (written) static_cast<void>(fault::point("predlog.after_append"));
   if (written) {
@@ -276,6 +322,9 @@ void PredictionLog::Impl::write_group(std::vector<Item>& group) {
   failing = !written;
   {
     const std::unique_lock guard(queue_mutex);
+    if (!written) {
+      for (const Item& item : group) dropped_rows += item.durable ? 0 : item.head.rows;
+    }
     for (const Item& item : group) {
       for (const std::uint64_t hash : item.hashes) reserved.erase(hash);
     }
@@ -294,6 +343,7 @@ wal::Stream PredictionLog::Impl::stream_of(std::uint32_t id) {
 // --------------------------------------------------------------------------------------------------------
 
 void PredictionLog::Impl::rotate_file() {
+  if (unsynced_since) sync_late();
   if (auto started = start_file(); !started) {
     // The old file goes on; the next group tries again.
     log::error("no new prediction log file", {{"error", started.error().message}});
@@ -387,6 +437,34 @@ Result<void> PredictionLog::Impl::seal_file(const WalFile& file) {
     files.pop_front();
   }
   return fsync_path(wal_folder());
+}
+
+Result<std::int64_t> PredictionLog::remove_before(std::string_view deployment, Time time) {
+  Impl& impl = *impl_;
+  if (impl.options.read_only)
+    return failed_precondition("this prediction log was opened for reading only");
+  std::vector<Segment> gone;
+  {
+    const std::unique_lock guard(impl.catalogue);
+    const auto found = impl.deployments.find(deployment);
+    if (found == impl.deployments.end()) return 0;
+    auto& kept = found->second.segments;
+    const auto old = std::ranges::stable_partition(
+        kept, [&](const Segment& segment) { return segment.last >= time; });
+    gone.assign(old.begin(), old.end());
+    kept.erase(old.begin(), old.end());
+    for (const Segment& segment : gone) impl.stats.expired_rows += segment.rows;
+  }
+  // Readers that hold a segment keep its open file; a later open finds it gone.
+  std::int64_t rows = 0;
+  for (const Segment& segment : gone) {
+    std::error_code error;
+    fs::remove(segment.path, error);
+    if (error) return errno_error(error.value(), "cannot remove old predictions", segment.path);
+    fs::remove(fs::path(segment.path).replace_extension(".ids"), error);
+    rows += segment.rows;
+  }
+  return rows;
 }
 
 Result<void> PredictionLog::seal() {

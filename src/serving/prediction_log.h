@@ -8,6 +8,8 @@
 //   &batch}, done); auto week = log->read("flights", from, to);      // columns: see read()
 // Thread-safe. append() never blocks on the disk; the rest does: call it from the worker pool.
 #pragma once
+#include <array>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -41,6 +43,15 @@ struct PredictionBatch {
   std::span<const std::string> ids;     // one per row; primary ids are unique over the whole log
   std::span<const double> scores;       // one per row; NaN is stored as null
   const data::Batch* inputs = nullptr;  // primary only
+  std::span<const double> values;       // [rows, width] of a model with more than one number a row
+  std::string_view caller;              // who asked
+  std::string_view trace;               // W3C traceparent of the request
+  // One per row; empty: made from the inputs. For inputs that are logged other than they came.
+  std::span<const std::uint64_t> input_hashes;
+  // Acknowledged when it is on the disk, or (false) when it waits to be written: written within
+  // kLinger, made durable within kSyncEvery; when the disk does not keep up it is dropped and
+  // counted instead of refused.
+  bool durable = true;
 };
 
 // One logged primary row.
@@ -52,6 +63,10 @@ struct Prediction {
   std::string alias;
   std::int64_t latency_us = 0;
   std::optional<double> score;
+  std::string caller;
+  std::string trace;
+  std::string inputs_hash;  // 16 hex digits
+  std::string outputs;      // JSON list of a model with more than one number a row
   Json inputs = Json::object();
 };
 
@@ -72,6 +87,8 @@ struct PredictionLogStats {
   std::int64_t damaged_bytes =
       0;  // set aside at open as "<file>.damaged": whole records with a wrong checksum
   std::int64_t seal_failures = 0;
+  std::int64_t dropped_rows = 0;  // not durable ones that the disk did not take
+  std::int64_t expired_rows = 0;  // removed by remove_before
 };
 
 class PredictionLog {
@@ -80,6 +97,13 @@ class PredictionLog {
   static Result<std::unique_ptr<PredictionLog>> open(const std::filesystem::path& root,
                                                      PredictionLogOptions options);
   ~PredictionLog();  // everything appended is written first
+
+  // Columns of every row that read() gives when asked for: who asked, the traceparent, the hash of
+  // the inputs, and the outputs beside the score.
+  static constexpr std::array<std::string_view, 4> kTraceColumns = {"_caller", "_trace",
+                                                                    "_inputs_hash", "_outputs"};
+  static constexpr std::chrono::milliseconds kLinger{20};
+  static constexpr std::chrono::milliseconds kSyncEvery{1000};
 
   using Done = std::function<void(Result<void>)>;
   // Error: refused, nothing will be logged and done is not called (already_exists: an id was used
@@ -93,6 +117,7 @@ class PredictionLog {
   struct ReadOptions {
     std::vector<std::string> columns;  // empty: all
     std::optional<Role> role;          // empty: both
+    bool traces = false;               // kTraceColumns, too
   };
   // Rows with from <= time < to. Columns: id text, time timestamp,
   // version int64, role text
@@ -115,6 +140,9 @@ class PredictionLog {
   // 2^64.
   bool contains(std::string_view id) const;
   Result<Prediction> find(std::string_view id) const;
+
+  // Removes the sealed segments of a deployment whose rows are all older; the number of rows.
+  Result<std::int64_t> remove_before(std::string_view deployment, Time time);
 
   // Seals what is in the write-ahead file now and waits for it.
   Result<void> seal();

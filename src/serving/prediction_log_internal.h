@@ -24,6 +24,7 @@ struct Item {
   wal::BatchHead head;                  // alias not set
   std::vector<std::uint64_t> hashes{};  // of primary ids
   PredictionLog::Done done;
+  bool durable = true;
 };
 
 struct PredictionLog::Impl {
@@ -49,6 +50,9 @@ struct PredictionLog::Impl {
   bool known(std::uint64_t hash) const;
 
   void write_loop();
+  // Waits for work; takes what there is. False: stop.
+  bool next_group(std::vector<Item>& group, std::vector<std::promise<std::int64_t>>& asked);
+  void sync_late();
   void write_group(std::vector<Item>& group);
   wal::Stream stream_of(std::uint32_t id);
   void rotate_file();
@@ -75,6 +79,8 @@ struct PredictionLog::Impl {
   std::condition_variable work;
   std::vector<Item> queue;
   std::int64_t queued_bytes = 0;
+  bool hurry = false;  // somebody waits for the disk, or much is queued: no lingering
+  std::int64_t dropped_rows = 0;
   std::unordered_set<std::uint64_t>
       reserved;  // hashes of primary ids in the queue or being written
   std::vector<std::pair<std::uint32_t, wal::Stream>> stream_ids;
@@ -89,6 +95,8 @@ struct PredictionLog::Impl {
   std::shared_ptr<WalFile> active;             // files.back(), for the writer alone
   std::int64_t last_number = 0;                // writer only
   bool failing = false;                        // writer only: the last group failed
+  // Writer only: since when bytes wait for an fdatasync that nobody waits for.
+  std::optional<std::chrono::steady_clock::time_point> unsynced_since;
   PredictionLogStats stats;
 
   std::mutex seal_mutex;

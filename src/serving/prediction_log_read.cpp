@@ -32,8 +32,23 @@ Prediction prediction_at(std::string deployment, const data::Batch& batch, std::
                    .alias = std::string(batch.columns[4].text(row)),
                    .latency_us = batch.columns[5].integer(row)};
   if (!batch.columns[6].is_null(row)) found.score = batch.columns[6].real(row);
+  const auto text_at = [&](std::size_t column) {
+    const data::ColumnView& view = batch.columns[column];
+    return view.is_null(row) ? std::string() : std::string(view.text(row));
+  };
   for (std::size_t i = 7; i < batch.columns.size(); ++i) {
-    found.inputs[batch.schema->fields[i].name] = cell(batch.columns[i], row);
+    const std::string& name = batch.schema->fields[i].name;
+    if (name == PredictionLog::kTraceColumns[0]) {
+      found.caller = text_at(i);
+    } else if (name == PredictionLog::kTraceColumns[1]) {
+      found.trace = text_at(i);
+    } else if (name == PredictionLog::kTraceColumns[2]) {
+      found.inputs_hash = text_at(i);
+    } else if (name == PredictionLog::kTraceColumns[3]) {
+      found.outputs = text_at(i);
+    } else {
+      found.inputs[name] = cell(batch.columns[i], row);
+    }
   }
   return found;
 }
@@ -59,7 +74,7 @@ Result<void> PredictionLog::Impl::each_batch(const WalFile& file, const Visit& v
       streams.insert(std::move(*stream));
       continue;
     }
-    const wal::BatchHead head = record->reader.batch_head();
+    const wal::BatchHead head = record->reader.batch_head(record->kind);
     const auto stream = streams.find(head.stream);
     if (stream == streams.end()) {
       return data_loss(fmt::format("'{}' has a batch of an unknown stream at byte {}",
@@ -136,7 +151,17 @@ Result<data::TablePtr> PredictionLog::Impl::read(std::string_view name, Time fro
       return not_found(fmt::format("deployment '{}' has logged no predictions", name));
     }
   }
-  return unite(tables, read_options.columns);
+  auto all = unite(tables, read_options.columns);
+  if (!all || read_options.traces || !read_options.columns.empty()) return all;
+  data::TablePtr table = std::move(*all);
+  for (const std::string_view name : kTraceColumns) {
+    const int at = table->schema()->GetFieldIndex(std::string(name));
+    if (at < 0) continue;
+    auto without = table->RemoveColumn(at);
+    if (!without.ok()) return internal("cannot leave a column out: " + without.status().ToString());
+    table = *without;
+  }
+  return table;
 }
 
 Result<data::TablePtr> PredictionLog::read(std::string_view deployment, Time from, Time to,
@@ -225,8 +250,8 @@ Result<Prediction> PredictionLog::Impl::find(std::string_view id) const {
     auto payload = file->read_record(offset);
     if (!payload) return payload.error();
     wal::Reader reader(*payload);
-    static_cast<void>(reader.u8());
-    const wal::BatchHead head = reader.batch_head();
+    const auto kind = static_cast<wal::Kind>(reader.u8());
+    const wal::BatchHead head = reader.batch_head(kind);
     std::optional<wal::Stream> stream;
     {
       const std::shared_lock guard(catalogue);
@@ -258,6 +283,10 @@ PredictionLogStats PredictionLog::stats() const {
   {
     const std::shared_lock guard(impl_->catalogue);
     stats = impl_->stats;
+  }
+  {
+    const std::unique_lock guard(impl_->queue_mutex);
+    stats.dropped_rows = impl_->dropped_rows;
   }
   const std::unique_lock guard(impl_->seal_mutex);
   stats.seal_failures = impl_->stats_seal_failures;

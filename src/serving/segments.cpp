@@ -18,6 +18,8 @@ namespace fs = std::filesystem;
 
 // Small enough that find() reads little, large enough that columns compress.
 constexpr std::int64_t kRowGroup = 8192;
+// Those of a row without inputs.
+constexpr int kPlainColumns = 7 + static_cast<int>(PredictionLog::kTraceColumns.size());
 
 Error arrow_error(const arrow::Status& status, std::string_view doing, const fs::path& path) {
   const std::string message = fmt::format("{} '{}': {}", doing, path.string(), status.ToString());
@@ -391,8 +393,8 @@ Result<data::TablePtr> unite(const std::vector<data::TablePtr>& tables,
   std::unordered_set<std::string> seen;
   std::vector<data::TablePtr> by_width = tables;
   std::ranges::reverse(by_width);
-  std::ranges::stable_partition(by_width,
-                                [](const auto& table) { return table->num_columns() > 7; });
+  std::ranges::stable_partition(
+      by_width, [](const auto& table) { return table->num_columns() > kPlainColumns; });
   for (const auto& table : by_width) {
     for (const auto& field : table->schema()->fields()) {
       if (seen.insert(field->name()).second)

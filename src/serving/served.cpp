@@ -1,10 +1,15 @@
 #include "serving/served.h"
 
+#include "base/hash.h"
+
 namespace slipway::serving {
 namespace {
 
 constexpr std::size_t kPooled = 64;         // requests kept for reuse
 constexpr std::int64_t kPooledRows = 4096;  // larger ones give their memory back
+
+// 0 <= unit < 1, uniform for a hash.
+double unit_of(std::uint64_t hash) { return static_cast<double>(hash >> 11) * 0x1p-53; }
 
 }  // namespace
 
@@ -18,13 +23,16 @@ void VersionStats::record(std::int64_t row_count, std::int64_t latency_us, Time 
   buckets[static_cast<std::size_t>(bound - kLatencyBounds.begin())].fetch_add(1, relaxed);
 }
 
-Served::Served(Deployment deployment, std::optional<Target> primary, std::vector<Target> shadows,
-               std::vector<std::string> problems, std::shared_ptr<DeploymentStats> stats)
+Served::Served(Deployment deployment, std::optional<Target> primary, std::vector<Target> canaries,
+               std::vector<Target> shadows, std::vector<std::string> problems,
+               std::shared_ptr<DeploymentStats> stats)
     : deployment_(std::move(deployment)),
       primary_(std::move(primary)),
+      canaries_(std::move(canaries)),
       shadows_(std::move(shadows)),
       problems_(std::move(problems)),
-      stats_(std::move(stats)) {
+      stats_(std::move(stats)),
+      salt_(hash64(deployment_.name)) {
   const auto add = [&](const Target& target) {
     std::vector<std::size_t> indices;
     for (const auto& field : target.scorer->inputs().fields) {
@@ -47,14 +55,39 @@ Served::Served(Deployment deployment, std::optional<Target> primary, std::vector
   };
   if (!primary_) return;
   add(*primary_);
+  for (const Target& canary : canaries_) add(canary);
   for (const Target& shadow : shadows_) add(shadow);
 }
 
 const Target* Served::find(std::int64_t version) const {
   if (primary_ && primary_->version.number == version) return &*primary_;
-  const auto shadow = std::ranges::find(shadows_, version,
-                                        [](const Target& target) { return target.version.number; });
-  return shadow == shadows_.end() ? nullptr : &*shadow;
+  for (const auto* list : {&canaries_, &shadows_}) {
+    const auto found = std::ranges::find(
+        *list, version, [](const Target& target) { return target.version.number; });
+    if (found != list->end()) return &*found;
+  }
+  return nullptr;
+}
+
+// A canary that grows keeps the keys it had: its part of [0, 1) grows at the end.
+const Target* Served::route(std::string_view key) const {
+  if (canaries_.empty()) return primary();
+  const double at = unit_of(
+      key.empty()
+          ? hash64("draw", salt_ ^ hash64("", draws_.fetch_add(1, std::memory_order_relaxed)))
+          : hash64(key, salt_));
+  double end = 0;
+  for (const Target& canary : canaries_) {
+    end += canary.weight;
+    if (at < end) return &canary;
+  }
+  return primary();
+}
+
+const Target* Served::arm(std::string_view alias) const {
+  if (primary_ && primary_->alias == alias) return &*primary_;
+  const auto found = std::ranges::find(canaries_, alias, &Target::alias);
+  return found == canaries_.end() ? nullptr : &*found;
 }
 
 std::optional<std::size_t> Served::column(std::string_view name) const {
@@ -65,7 +98,10 @@ std::optional<std::size_t> Served::column(std::string_view name) const {
 
 const std::vector<std::size_t>& Served::required(const Target& target) const {
   if (&target == primary()) return required_.front();
-  return required_[static_cast<std::size_t>(&target - shadows_.data()) + 1];
+  for (std::size_t i = 0; i < canaries_.size(); ++i) {
+    if (&target == &canaries_[i]) return required_[1 + i];
+  }
+  return required_[static_cast<std::size_t>(&target - shadows_.data()) + 1 + canaries_.size()];
 }
 
 std::shared_ptr<Inference> Served::begin() const {
@@ -86,7 +122,13 @@ std::shared_ptr<Inference> Served::begin() const {
             owned->rows.clear();
             owned->ids.clear();
             owned->scores.clear();
+            owned->values.clear();
+            owned->explain = false;
+            owned->contributions.clear();
             owned->new_ids = true;
+            owned->routed = false;
+            owned->caller.clear();
+            owned->trace.clear();
             const auto keep_until_unlocked = std::exchange(owned->served, nullptr);
             const std::scoped_lock lock(pool->mutex);
             if (pool->free.size() < kPooled) pool->free.push_back(std::move(owned));

@@ -50,6 +50,8 @@ struct Target {
   VersionRef version;
   std::shared_ptr<const Scorer> scorer;
   std::shared_ptr<VersionStats> stats;
+  double weight = 0;                     // of a canary: its share of all requests
+  std::shared_ptr<VersionStats> routed;  // of requests whose version chance alone decided
 };
 
 class Served;
@@ -63,24 +65,38 @@ struct Inference {
   data::BatchBuilder rows;         // of served->columns()
   std::vector<std::string> ids;    // of the predictions, one per row
   bool new_ids = true;             // made by the server
+  bool routed = false;             // target was chosen by Served::route, by chance alone
+  std::string caller;              // who asks
+  std::string trace;               // W3C traceparent, or empty
   Time time;                       // the prediction's
   SteadyTime started;
   // Set by ModelHost::score.
   data::Batch batch;
-  std::vector<double> scores;  // NaN: none
+  std::vector<double> scores;         // NaN: none
+  std::vector<double> values;         // [rows, width] of a scorer with more than one number per row
+  bool explain = false;               // set before score(): contributions are wanted, too
+  std::vector<double> contributions;  // [rows, width, features + 1]
   std::int64_t latency_us = 0;
 };
 
 class Served : public std::enable_shared_from_this<Served> {
  public:
   // problem: why there is no primary, or why it is not the one the alias points at.
-  Served(Deployment deployment, std::optional<Target> primary, std::vector<Target> shadows,
-         std::vector<std::string> problems, std::shared_ptr<DeploymentStats> stats);
+  Served(Deployment deployment, std::optional<Target> primary, std::vector<Target> canaries,
+         std::vector<Target> shadows, std::vector<std::string> problems,
+         std::shared_ptr<DeploymentStats> stats);
 
   const Deployment& deployment() const { return deployment_; }
   const Target* primary() const { return primary_ ? &*primary_ : nullptr; }
+  const std::vector<Target>& canaries() const { return canaries_; }
   const std::vector<Target>& shadows() const { return shadows_; }
-  // The primary's version or a shadow's; null when it is not loaded.
+  // Who answers a request: a canary with the chance of its weight, else the primary (null: there
+  // is none). key: the value of the deployment's sticky header; equal keys get equal targets. With
+  // an empty key every request draws anew.
+  const Target* route(std::string_view key) const;
+  // The primary or canary of an alias, for requests that name who is to answer.
+  const Target* arm(std::string_view alias) const;
+  // The primary's version, a canary's or a shadow's; null when it is not loaded.
   const Target* find(std::int64_t version) const;
   // What is not as declared: "alias 'challenger' of model 'flights' does not exist yet".
   const std::vector<std::string>& problems() const { return problems_; }
@@ -108,12 +124,15 @@ class Served : public std::enable_shared_from_this<Served> {
   };
   Deployment deployment_;
   std::optional<Target> primary_;
+  std::vector<Target> canaries_;
   std::vector<Target> shadows_;
   std::vector<std::string> problems_;
   std::shared_ptr<DeploymentStats> stats_;
   data::Schema columns_;
   std::unordered_map<std::string, std::size_t, TextHash, std::equal_to<>> by_name_;
-  std::vector<std::vector<std::size_t>> required_;  // of the primary, then of each shadow
+  std::vector<std::vector<std::size_t>> required_;  // of the primary, each canary, each shadow
+  std::uint64_t salt_;
+  mutable std::atomic<std::uint64_t> draws_{0};
   std::shared_ptr<Pool> pool_ = std::make_shared<Pool>();
 };
 

@@ -88,8 +88,26 @@ std::string encode_batch(std::uint32_t stream, const PredictionBatch& batch) {
   put(out, batch.latency_us);
   put(out, static_cast<std::uint32_t>(batch.ids.size()));
   put_text(out, batch.alias);
+  put_text(out, batch.caller);
+  put_text(out, batch.trace);
   for (const auto& id : batch.ids) put_text(out, id);
   for (const double score : batch.scores) put(out, score);
+  for (std::size_t row = 0; row < batch.ids.size(); ++row) {
+    put(out, !batch.input_hashes.empty() ? batch.input_hashes[row]
+             : batch.inputs != nullptr ? hash_of_row(*batch.inputs, static_cast<std::int64_t>(row))
+                                       : 0);
+  }
+  const std::size_t width = batch.values.size() / batch.ids.size();
+  for (std::size_t row = 0; row < batch.ids.size(); ++row) {
+    if (width == 0) {
+      put_text(out, "");
+      continue;
+    }
+    Json values = Json::array();
+    for (const double value : batch.values.subspan(row * width, width))
+      values.push_back(json_number(value));
+    put_text(out, values.dump());
+  }
   for (std::size_t i = 0; i < columns; ++i) put_column(out, batch.inputs->columns[i]);
   finish_record(out);
   return out;
@@ -121,7 +139,7 @@ std::int64_t Reader::i64() { return take<std::int64_t>(*this); }
 double Reader::f64() { return take<double>(*this); }
 std::string_view Reader::text() { return raw(u32()); }
 
-BatchHead Reader::batch_head() {
+BatchHead Reader::batch_head(Kind kind) {
   BatchHead head;
   head.stream = u32();
   head.time = from_micros(i64());
@@ -129,6 +147,11 @@ BatchHead Reader::batch_head() {
   head.latency_us = i64();
   head.rows = u32();
   head.alias = text();
+  head.extended = kind == Kind::batch;
+  if (head.extended) {
+    head.caller = text();
+    head.trace = text();
+  }
   return head;
 }
 
@@ -146,8 +169,63 @@ data::Schema log_schema(const data::Schema& inputs) {
     schema.fields.push_back(
         {.name = taken ? "input." + field.name : field.name, .type = field.type});
   }
+  for (const std::string_view name : PredictionLog::kTraceColumns)
+    schema.fields.push_back({.name = std::string(name), .type = Type::text});
   return schema;
 }
+
+std::uint64_t hash_of_row(const data::Batch& inputs, std::int64_t row) {
+  std::uint64_t hash = inputs.columns.size();
+  for (const data::ColumnView& column : inputs.columns) {
+    if (column.is_null(row)) {
+      hash = hash64(
+          "\xff"
+          "null",
+          hash);
+      continue;
+    }
+    if (column.type == data::Type::text) {
+      hash = hash64(column.text(row), hash);
+      continue;
+    }
+    std::array<char, 8> bytes{};
+    if (column.type == data::Type::float64) {
+      const double value = column.real(row);
+      std::memcpy(bytes.data(), &value, sizeof(value));
+    } else {
+      const std::int64_t value = column.type == data::Type::boolean
+                                     ? static_cast<std::int64_t>(column.boolean(row))
+                                     : column.integer(row);
+      std::memcpy(bytes.data(), &value, sizeof(value));
+    }
+    hash = hash64({bytes.data(), bytes.size()}, hash);
+  }
+  return hash;
+}
+
+namespace {
+
+// The four last columns; absent in batches of before there were any.
+void append_traces(Reader& reader, const BatchHead& head, std::size_t first,
+                   data::BatchBuilder& into) {
+  const auto text_or_null = [&](std::size_t column, std::string_view text) {
+    if (text.empty()) {
+      into.append_null(column);
+    } else {
+      into.append_text(column, text);
+    }
+  };
+  for (std::uint32_t row = 0; row < head.rows && reader.ok(); ++row) {
+    text_or_null(first, head.caller);
+    text_or_null(first + 1, head.trace);
+    const auto hash = head.extended ? static_cast<std::uint64_t>(reader.i64()) : 0;
+    text_or_null(first + 2, hash == 0 ? std::string() : fmt::format("{:016x}", hash));
+  }
+  for (std::uint32_t row = 0; row < head.rows && reader.ok(); ++row)
+    text_or_null(first + 3, head.extended ? reader.text() : std::string_view());
+}
+
+}  // namespace
 
 Result<void> append_rows(Reader& reader, const BatchHead& head, const Stream& stream,
                          data::BatchBuilder& into) {
@@ -167,6 +245,7 @@ Result<void> append_rows(Reader& reader, const BatchHead& head, const Stream& st
       into.append_real(6, score);
     }
   }
+  append_traces(reader, head, kLogColumns.size() + stream.inputs.fields.size(), into);
   for (std::size_t i = 0; i < stream.inputs.fields.size() && reader.ok(); ++i) {
     const std::size_t column = kLogColumns.size() + i;
     const auto bitmap = reader.raw((head.rows + 7) / 8);

@@ -105,8 +105,8 @@ Result<std::size_t> WalFile::index(std::string_view bytes, bool& damaged) {
       auto stream = wal::decode_stream(record->reader);
       if (!stream) return stream.error().at(path_.string());
       streams.insert(std::move(*stream));
-    } else if (record->kind == wal::Kind::batch) {
-      const wal::BatchHead head = record->reader.batch_head();
+    } else if (record->kind == wal::Kind::batch || record->kind == wal::Kind::plain_batch) {
+      const wal::BatchHead head = record->reader.batch_head(record->kind);
       hashes.clear();
       for (std::uint32_t row = 0; row < head.rows && record->reader.ok(); ++row) {
         hashes.push_back(id_hash(record->reader.text()));
@@ -152,6 +152,11 @@ Result<void> WalFile::append(std::string_view records, bool durable) {
     return written.error();
   }
   committed_.store(before + static_cast<std::int64_t>(records.size()), std::memory_order_release);
+  return {};
+}
+
+Result<void> WalFile::sync() {
+  if (::fdatasync(fd_) != 0) return errno_error(errno, "cannot make predictions durable", path_);
   return {};
 }
 

@@ -50,6 +50,7 @@ class WalFile {
 
   // The writer's side. Bytes of whole records; on an error the file is as before.
   Result<void> append(std::string_view records, bool durable);
+  Result<void> sync();  // what was appended without `durable`
 
   // The committed bytes, mapped. Whole records, whose checksums the walk over them checks.
   class Mapping {

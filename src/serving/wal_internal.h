@@ -6,6 +6,8 @@
 //           2: a batch: stream u32, time i64, version i64, latency_us i64, rows u32, alias, per row
 //           id, per row score f64,
 //              then per input column a bitmap of present values and the present values in order
+//           3: a batch, as 2, with caller and trace (texts) behind the alias, and behind the scores
+//              per row the hash of its inputs u64 and its other outputs as JSON (a text, or empty)
 // Numbers are little-endian; texts are a u32 length and bytes.
 #pragma once
 #include <cstdint>
@@ -44,7 +46,12 @@ struct BatchHead {
   std::int64_t latency_us = 0;
   std::uint32_t rows = 0;
   std::string_view alias;
+  bool extended = false;  // kind 3
+  std::string_view caller;
+  std::string_view trace;
 };
+
+enum class Kind : std::uint8_t { stream = 1, plain_batch = 2, batch = 3 };
 
 // Reads one payload front to back; every read fails (and so do all later ones) where the bytes end
 // early.
@@ -59,21 +66,21 @@ class Reader {
   std::string_view text();
   std::string_view raw(std::size_t count);
   std::string_view rest() { return raw(bytes_.size()); }
-  BatchHead batch_head();  // after the kind
+  BatchHead batch_head(Kind kind);  // after the kind
 
  private:
   std::string_view bytes_;
   bool ok_ = true;
 };
 
-// The columns of a stream's rows: the seven of every row, then the inputs (see
-// PredictionLog::read).
+// The columns of a stream's rows: the seven of every row, the inputs, and the four of
+// PredictionLog::kTraceColumns (see PredictionLog::read).
 data::Schema log_schema(const data::Schema& inputs);
+// Stable: over the row's values, absent ones too, in the order of the columns.
+std::uint64_t hash_of_row(const data::Batch& inputs, std::int64_t row);
 // Appends the rows of a batch, whose head was read, to a builder of log_schema(stream.inputs).
 Result<void> append_rows(Reader& reader, const BatchHead& head, const Stream& stream,
                          data::BatchBuilder& into);
-
-enum class Kind : std::uint8_t { stream = 1, batch = 2 };
 
 // The sound records of a file's bytes, one by one. A record that is cut short, or whose checksum is
 // wrong, ends the walk.

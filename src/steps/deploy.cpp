@@ -5,6 +5,7 @@
 //     model: ${steps.register.model}
 //     alias: champion
 //     shadows: [challenger, baseline]
+//     canaries: [{alias: next, weight: 0.05}]   # and the other keys of serving/deployments.h
 //     clock: request                     # for replays: time comes with the requests
 //     monitor: { … }                     # monitoring/spec.h
 //     feedback: { … }                    # feedback/loop.h
@@ -22,14 +23,7 @@ struct DeploySpec {
     serving::Deployment& deployment = spec.deployment;
     deployment.name = reader.text("name");
     deployment.model = reader.text("model", deployment.name);
-    deployment.alias = reader.text("alias", "champion");
-    deployment.shadows = reader.texts("shadows");
-    deployment.threshold = reader.number("threshold", 0.5);
-    if (reader.one_of("clock", {"wall", "request"}, "wall") == "request")
-      deployment.clock = serving::ClockSource::request;
-    if (reader.one_of("shadow_mode", {"best_effort", "complete"}, "best_effort") == "complete") {
-      deployment.shadow_mode = serving::ShadowMode::complete;
-    }
+    serving::Deployment::read_options(reader, deployment);
     if (reader.has("monitor")) {
       SpecReader monitor = reader.object("monitor");
       spec.monitor = monitoring::MonitorSpec::read(monitor, deployment.name);
