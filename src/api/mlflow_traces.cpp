@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "api/mlflow_internal.h"
+#include "tracing/otlp_json.h"
 #include "tracing/tracing.h"
 
 namespace slipway::api::mlflow {
@@ -278,20 +279,29 @@ Result<Json> delete_assessment(Services& services, const Context&, Params& param
 // POST /v1/traces. Errors are MLflow's, which an OpenTelemetry exporter logs as they are.
 server::Response take_otlp(Services& services, const server::Request& request) {
   const auto type = request.header("content-type");
-  if (!type.starts_with("application/x-protobuf")) {
+  const bool is_json = type.starts_with("application/json");
+  if (!is_json && !type.starts_with("application/x-protobuf")) {
     return mlflow_error(invalid_argument(fmt::format(
-        "the content-type has to be application/x-protobuf, found '{}'", type.substr(0, 60))));
+        "the content-type has to be application/x-protobuf or application/json, found '{}'",
+        type.substr(0, 60))));
   }
   const auto id = tracking::ExperimentId::parse(request.header("x-mlflow-experiment-id"));
   if (!id) return mlflow_error(id.error().at("header x-mlflow-experiment-id"));
   const auto experiment = find_active(services, *id);
   if (!experiment) return mlflow_error(experiment.error());
-  const auto spans = tracing::read_otlp(request.body);
+  std::string from_json;
+  if (is_json) {
+    auto message = tracing::otlp_from_json(request.body);
+    if (!message) return mlflow_error(message.error());
+    from_json = *std::move(message);
+  }
+  const auto spans = tracing::read_otlp(is_json ? std::string_view(from_json) : request.body);
   if (!spans) return mlflow_error(spans.error());
   const auto logged =
       services.traces->log_spans(*id, *spans, std::string(request.header("x-mlflow-run-id")));
   if (!logged) return mlflow_error(logged.error());
   // An ExportTraceServiceResponse in which everything went well is empty.
+  if (is_json) return server::json_text(200, "{}");
   return {.status = 200, .content_type = "application/x-protobuf"};
 }
 

@@ -8,7 +8,14 @@
 #include "base/result.h"
 #include "blob/store.h"
 
+namespace CLI {
+class App;
+}
+
 namespace slipway::cli {
+
+struct Globals;
+void add_artifacts(CLI::App& app, Globals& globals);  // `slipway artifacts …`
 
 // `wanted` is --artifacts or SLIPWAY_ARTIFACTS, or empty. failed_precondition when the home keeps
 // its artifacts elsewhere.

@@ -9,6 +9,7 @@
 #include "api/status_map.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "cli/artifacts_internal.h"
 #include "cli/command_internal.h"
 #include "db/postgres_url.h"
 
@@ -192,6 +193,7 @@ int main(int argc, char** argv) {
   add_webhooks(app, globals);
   add_moving(app, globals);
   add_gc(app, globals);
+  add_artifacts(app, globals);
   add_database(app, globals);
   add_doctor(app, globals);
   add_completion(app, globals);

@@ -502,6 +502,17 @@ Result<void> take(db::Connection& connection, const Plan& plan, Part part, std::
   return rows->status();
 }
 
+// A walk ends when the page is full. PostgreSQL's planner does not see that where it guesses that
+// few runs are left, as before its first statistics: it would look at all and sort them. Forbidden
+// to, it walks the index, and sorts no more than what is equal there. SQLite does so by itself.
+Result<void> set_sorting(db::Connection& connection, bool allowed) {
+  if (connection.backend() != db::Backend::postgres) return {};
+  auto rows = connection.query("SELECT set_config('enable_sort', ?, true)", allowed ? "on" : "off");
+  if (!rows) return rows.error();
+  rows->next();
+  return rows->status();
+}
+
 }  // namespace
 
 Result<Page<Run>> Tracking::search_runs(const RunSearch& search) const {
@@ -517,10 +528,16 @@ Result<Page<Run>> Tracking::search_runs(const RunSearch& search) const {
     std::int64_t skip = *offset;
     const std::int64_t wanted = search.max_results + 1;  // one more tells whether a page follows
     if (auto chosen = choose_way(c, *plan, skip + wanted); !chosen) return chosen.error();
+    if (plan->walk) {
+      if (auto set = set_sorting(c, false); !set) return set.error();
+    }
     for (const Part part : parts_of(*plan)) {
       const std::int64_t missing = wanted - std::ssize(seqs);
       if (missing == 0) break;
       if (auto took = take(c, *plan, part, missing, skip, seqs); !took) return took.error();
+    }
+    if (plan->walk) {
+      if (auto set = set_sorting(c, true); !set) return set.error();
     }
     Page<Run> page;
     if (std::ssize(seqs) == wanted) {

@@ -570,3 +570,21 @@ def test_a_pipelines_commands_get_a_token_of_their_own(server, tmp_path):
     user, token = (tmp_path / "who").read_text().split()
     assert user == "admin"
     wait_until_refused(server, token)
+
+
+def test_whoever_may_do_everything_is_told_what_a_handler_says(server):
+    """The guard hides what is not there from others; to an admin it would only be in the way."""
+    history = "/api/2.0/mlflow/metrics/get-history-bulk?run_id=nobody&metric_key=loss"
+    assert ask(server, "GET", history, user="admin")[0] == 200
+    assert ask(server, "GET", history, user="ana")[0] == 404
+    model = {"name": f"from elsewhere {time.time_ns()}"}
+    version = {**model, "source": "runs:/0123456789abcdef0123456789abcdef/model"}
+    assert ask(server, "POST", "/api/2.0/mlflow/registered-models/create", model, user="admin")[0] == 200
+    assert ask(server, "POST", "/api/2.0/mlflow/model-versions/create", version, user="admin")[0] == 200
+    status, _, said = ask(server, "POST", "/api/2.0/mlflow/model-versions/create", {**model, "source": "runs:/"}, user="admin")
+    assert (status, json.loads(said)["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert ask(server, "POST", "/api/2.0/mlflow/model-versions/create", version, user="bo")[0] == 404
+    # A token that is for less than everything is not an admin's here, either.
+    token = slipway(server.home, "tokens", "create", "admin", "--level", "read")
+    wait_until_token_known(server, token)
+    assert ask(server, "POST", "/api/2.0/mlflow/model-versions/create", version, token=token)[0] in (403, 404)

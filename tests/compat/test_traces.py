@@ -1,5 +1,6 @@
 """Traces through MLflow's real client, and OTLP as any OpenTelemetry exporter sends it."""
 
+import base64
 import gzip
 import json
 import time
@@ -8,6 +9,7 @@ import uuid
 import mlflow
 import pytest
 import requests
+from google.protobuf.json_format import MessageToDict
 from mlflow.entities import AssessmentSource, Expectation, Feedback, SpanType, TraceState
 from mlflow.exceptions import MlflowException
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -346,6 +348,30 @@ class TestOtlp:
         assert send(body, experiment, content_encoding="gzip", x_mlflow_run_id=run).status_code == 200
         assert client.get_trace(trace_id).info.trace_metadata["mlflow.sourceRun"] == run
 
+    def test_json_holds_the_same_spans(self, client, experiment, send):
+        def as_otlp(json):  # protobuf's JSON, but for ids, which OTLP wants in hexadecimal
+            if isinstance(json, list):
+                return [as_otlp(item) for item in json]
+            if not isinstance(json, dict):
+                return json
+            ids = ("traceId", "spanId", "parentSpanId")
+            return {k: base64.b64decode(v).hex() if k in ids else as_otlp(v) for k, v in json.items()}
+
+        known = []
+        for encode, kind in (
+            (lambda r: r.SerializeToString(), "application/x-protobuf"),
+            (lambda r: json.dumps(as_otlp(MessageToDict(r, use_integers_for_enums=True))).encode(), "application/json"),
+        ):
+            trace_id, request = self.request(spans=2)
+            answer = send(encode(request), experiment, content_type=kind)
+            assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind), answer.text
+            known.append([
+                (s.name, s.start_time_ns, s.end_time_ns, s.status.status_code, s.events[0].attributes,
+                 {k: v for k, v in s.attributes.items() if k != "mlflow.traceRequestId"})
+                for s in client.get_trace(trace_id).data.spans
+            ])
+        assert known[0] == known[1]
+
     def test_spans_come_piece_by_piece_and_again(self, client, experiment, send):
         raw = uuid.uuid4().bytes
         child_id, child = self.request(trace_id=raw, parent=(77).to_bytes(8, "big"))
@@ -368,6 +394,7 @@ class TestOtlp:
         assert send(good, "nobody").status_code == 404
         assert send(good, "999999").status_code == 404
         assert send(good, experiment, content_type="application/json").status_code == 400
+        assert send(good, experiment, content_type="text/plain").status_code == 400
         deep = request.resource_spans[0].scope_spans[0].spans[0]
         deep.trace_id = uuid.uuid4().bytes
         value = deep.attributes.add(key="deep").value
