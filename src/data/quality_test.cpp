@@ -216,7 +216,7 @@ TEST_F(QualityTest, MeasuresAssociationsAsTextbooksDo) {
     return nullptr;
   };
   ASSERT_NE(strength("a", "b"), nullptr);
-  EXPECT_NEAR(strength("a", "b")->value, 0.9682155878665847, 1e-12);
+  EXPECT_NEAR(strength("a", "b")->value, 0.9682155878665694, 1e-12);
   EXPECT_NEAR(*strength("a", "b")->rank, 1, 1e-12);
   ASSERT_NE(strength("c", "e"), nullptr);
   EXPECT_NEAR(strength("c", "e")->value, 1, 1e-3);
