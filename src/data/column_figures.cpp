@@ -7,10 +7,12 @@ namespace {
 // Between the two nearest values, as DuckDB's quantile_cont.
 double counted_quantile(const ColumnFacts& facts, double probability) {
   std::vector<std::pair<double, std::int64_t>> values;
-  for (const auto& item : facts.values.items())
-    values.emplace_back(facts.number_of(item.key), item.count);
+  for (const auto& item : facts.values.items()) {
+    const double value = facts.number_of(item.key);
+    if (std::isfinite(value)) values.emplace_back(value, item.count);
+  }
   std::sort(values.begin(), values.end());
-  const double at = probability * static_cast<double>(facts.rows - facts.nulls - 1);
+  const double at = probability * static_cast<double>(facts.moments.count - 1);
   const auto value_at = [&](std::int64_t rank) {
     for (const auto& [value, count] : values) {
       if (rank < count) return value;
@@ -28,8 +30,8 @@ double counted_quantile(const ColumnFacts& facts, double probability) {
 std::optional<double> figure_of(const Expectation& rule, const ColumnFacts& facts) {
   constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
   const auto present = facts.rows - facts.nulls;
-  const auto count = static_cast<double>(present);
-  const bool finite = facts.not_finite == 0;
+  const auto finite = facts.moments.count;
+  const auto count = static_cast<double>(finite);
   switch (rule.check) {
     case Check::null_share:
       if (facts.rows == 0) return kNothing;
@@ -39,7 +41,7 @@ std::optional<double> figure_of(const Expectation& rule, const ColumnFacts& fact
       if (!facts.counted) return std::nullopt;
       const auto distinct = static_cast<double>(facts.values.size());
       if (rule.check == Check::distinct_count) return distinct;
-      return present == 0 ? kNothing : distinct / count;
+      return present == 0 ? kNothing : distinct / static_cast<double>(present);
     }
     case Check::min:
     case Check::max:
@@ -47,18 +49,17 @@ std::optional<double> figure_of(const Expectation& rule, const ColumnFacts& fact
     case Check::mean:
     case Check::sum:
     case Check::stddev:
-      if (!finite) return std::nullopt;
-      if (present == 0) return kNothing;
+      if (finite == 0) return kNothing;
       if (rule.check == Check::min) return facts.min;
       if (rule.check == Check::mean) return facts.sum / count;
       if (rule.check == Check::sum) return facts.sum;
       if (rule.check == Check::stddev)
-        return present > 1 ? std::sqrt(facts.moments.squares / (count - 1)) : kNothing;
+        return finite > 1 ? std::sqrt(facts.moments.squares / (count - 1)) : kNothing;
       return facts.max;
     case Check::median:
     case Check::quantile:
-      if (!facts.counted || !finite) return std::nullopt;
-      if (present == 0) return kNothing;
+      if (!facts.counted) return std::nullopt;
+      if (finite == 0) return kNothing;
       return counted_quantile(facts, rule.check == Check::median ? 0.5 : rule.probability);
     default:
       return std::nullopt;

@@ -126,6 +126,11 @@ void look_at_marks(const fs::path& file, const Source& source, Settled& dialect)
   if (utf16 && source.csv.encoding.empty()) dialect.encoding = "utf-16";
 }
 
+// Not named when there is none: the sniffer takes an empty comment for something else than none.
+std::string comment_of(const Source& source) {
+  return source.csv.comment.empty() ? "" : ", comment = " + quote_text(source.csv.comment);
+}
+
 // Of the usual delimiters, the one that the line holds most of.
 char most_frequent(std::string_view line) {
   char best = ',';
@@ -148,9 +153,9 @@ Settled settle(duckdb_connection connection, const Source& source, const fs::pat
     const auto sniffed =
         texts(connection,
               fmt::format("SELECT Delimiter || Quote FROM sniff_csv({}, header = {}, skip = {}, "
-                          "sample_size = {}{})",
+                          "sample_size = {}{}{})",
                           quote_text(file.string()), source.csv.header ? "true" : "false",
-                          source.csv.skip, kFewRows, options_of_file(dialect)));
+                          source.csv.skip, kFewRows, comment_of(source), options_of_file(dialect)));
     if (line && sniffed && sniffed->size() == 1 && !sniffed->front().empty() &&
         line->find(sniffed->front().front()) != std::string::npos) {
       delimiter = sniffed->front().front();
@@ -261,9 +266,12 @@ Result<std::string> csv_sql(duckdb_connection connection, const Source& source,
   const std::vector<Reading> in_file(reading.begin(),
                                      reading.begin() + static_cast<std::ptrdiff_t>(header.size()));
   // Detection stays on, over a few rows, though nothing is left to detect: without it the reader
-  // estimates a handful of rows, and the optimizer plans joins for those.
-  return select_plain(reading, fmt::format("read_csv({}, columns = {}, {}, sample_size = {})",
-                                           list_of(files), struct_of(in_file), dialect, kFewRows));
+  // estimates a handful of rows, and the optimizer plans joins for those. (With comments, DuckDB's
+  // detection does not take declared columns.)
+  const auto detection = source.csv.comment.empty() ? fmt::format("sample_size = {}", kFewRows)
+                                                    : std::string("auto_detect = false");
+  return select_plain(reading, fmt::format("read_csv({}, columns = {}, {}, {})", list_of(files),
+                                           struct_of(in_file), dialect, detection));
 }
 
 std::optional<std::string> locate(duckdb_connection connection, const Source& source,

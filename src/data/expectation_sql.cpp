@@ -20,6 +20,18 @@ std::string quoted_list(const std::vector<std::string>& columns) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+// Not null, and of fractions not NaN or infinite: those are left out of figures, which they would
+// swallow.
+std::string numbers_in(const Schema& schema, const std::vector<std::string>& columns) {
+  std::vector<std::string> conditions;
+  for (const auto& column : columns) {
+    const bool fraction = schema.fields[*schema.index(column)].type == Type::float64;
+    conditions.push_back(fraction ? fmt::format("coalesce(isfinite({}), false)", quote_name(column))
+                                  : quote_name(column) + " IS NOT NULL");
+  }
+  return fmt::format("({})", fmt::join(conditions, " AND "));
+}
+
 // One value for the key, also when it has several columns.
 std::string key_of(const std::vector<std::string>& columns) {
   const auto list = quoted_list(columns);
@@ -269,10 +281,10 @@ Result<CompiledRule> RuleCompiler::compile_outliers(const Expectation& rule) con
       rule.check == Check::iqr
           ? fmt::format("quantile_cont({0}, 0.25) AS a, quantile_cont({0}, 0.75) AS b", column)
           : fmt::format("avg({0}) AS a, stddev_samp({0}) AS b", column);
-  const auto found =
-      fetch_columns(ctx_, engine_,
-                    fmt::format("SELECT {} FROM {}{}", figures, from_,
-                                rule.where.empty() ? "" : " WHERE " + rule.where + "\n"));
+  const auto found = fetch_columns(
+      ctx_, engine_,
+      fmt::format("SELECT {} FROM {} WHERE {}{}", figures, from_, numbers_in(schema_, rule.columns),
+                  rule.where.empty() ? "" : " AND (" + rule.where + "\n)"));
   if (!found) return found.error();
   const double a = found->batch().columns[0].number(0);
   const double b = found->batch().columns[1].number(0);
@@ -431,6 +443,7 @@ Result<CompiledRule> RuleCompiler::compile_figure(const Expectation& rule) {
   const auto of_numbers = [&](std::string_view function,
                               std::string_view more = "") -> Result<CompiledRule> {
     if (auto number = want_number(name); !number) return number.error();
+    sql.looked_at = numbers_in(schema_, rule.columns);
     sql.figure = fmt::format("{}(CAST({} AS DOUBLE){}){}", function, column, more, kFilterMark);
     return sql;
   };
@@ -497,7 +510,8 @@ Result<CompiledRule> RuleCompiler::compile_association(const Expectation& rule) 
   const auto a = quote_name(rule.columns[0]);
   const auto b = quote_name(rule.columns[1]);
   CompiledRule sql;
-  sql.looked_at = present(rule.columns);
+  sql.looked_at =
+      rule.measure == "cramers_v" ? present(rule.columns) : numbers_in(schema_, rule.columns);
   const auto where =
       fmt::format("{}{}", sql.looked_at, rule.where.empty() ? "" : " AND (" + rule.where + "\n)");
   if (rule.measure == "cramers_v") {

@@ -8,7 +8,7 @@
 namespace slipway::data::html {
 
 // Pages stop adding rows at this size, and say how many are left.
-inline constexpr std::size_t kMostBytes = 900'000;
+inline constexpr std::size_t kMostBytes = 700'000;
 
 // Safe between tags and inside quoted attributes; bytes that are no UTF-8 become U+FFFD, control
 // characters their pictures.

@@ -9,7 +9,7 @@ namespace slipway::data {
 namespace {
 
 constexpr std::size_t kMostNotesBytes = 200'000;
-constexpr std::size_t kMostPairs = 60;
+constexpr std::size_t kMostPairs = 40;
 
 std::string number_cell(const ColumnProfile& column, double value) {
   if (column.type == Type::timestamp)
@@ -120,6 +120,18 @@ std::string render_html(const Profile& profile, const std::string& title) {
     }
     body += "</table>\n";
   }
+  body += "<h2>Columns</h2>\n<div class=\"cards\">";
+  std::size_t shown = 0;
+  for (; shown < profile.columns.size(); ++shown) {
+    const auto next = card(profile.columns[shown]);
+    if (body.size() + next.size() > html::kMostBytes) break;
+    body += next;
+  }
+  body += "</div>\n";
+  if (shown < profile.columns.size()) {
+    body += fmt::format("<p class=\"dim\">{} more columns: see the JSON.</p>\n",
+                        profile.columns.size() - shown);
+  }
   if (!profile.associations.empty()) {
     body += fmt::format(
         "<h2>Columns that hang together <span class=\"dim\">(from {} rows)</span></h2>\n<table><tr>"
@@ -135,18 +147,6 @@ std::string render_html(const Profile& profile, const std::string& title) {
           each.rank ? fmt::format("{:.3f}", *each.rank) : "");
     }
     body += "</table>\n";
-  }
-  body += "<h2>Columns</h2>\n<div class=\"cards\">";
-  std::size_t shown = 0;
-  for (; shown < profile.columns.size(); ++shown) {
-    const auto next = card(profile.columns[shown]);
-    if (body.size() + next.size() > html::kMostBytes) break;
-    body += next;
-  }
-  body += "</div>\n";
-  if (shown < profile.columns.size()) {
-    body += fmt::format("<p class=\"dim\">{} more columns: see the JSON.</p>\n",
-                        profile.columns.size() - shown);
   }
   return html::page(title, body);
 }

@@ -40,6 +40,16 @@ Result<void> load_extension(duckdb_connection connection, const std::string& nam
                     "installed: '{}' is missing",
                     name, file.string()));
   }
+  // SQLite's extension brings an SQLite of its own under the same names as the one this program
+  // links; loaded like this, it uses its own.
+  if (name == "sqlite_scanner") {
+#if defined(__SANITIZE_ADDRESS__)
+    return unimplemented("a build with AddressSanitizer cannot read SQLite databases as sources");
+#else
+    if (::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND) == nullptr)
+      return internal(fmt::format("cannot load '{}': {}", file.string(), ::dlerror()));
+#endif
+  }
   return run(connection, "LOAD " + quote_text(file.string()));
 }
 
@@ -232,6 +242,9 @@ class Reacher {
                                                 : "it has no columns"));
       }
       if (auto sound = check_packed(file); !sound) return sound;
+      if (source_.kind == Kind::csv) {
+        if (auto sound = check_lines(file); !sound) return sound;
+      }
     }
     if (source_.kind != Kind::arrow) return {};
     for (std::size_t i = 0; i < reached_.files.size(); ++i) {

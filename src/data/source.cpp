@@ -214,6 +214,8 @@ void read_access(SpecReader& reader, Source& source) {
     if (source.table.empty() == source.query.empty())
       reader.problem("", "a database needs either a 'table' or a 'query'");
     if (source.paths.size() > 1) reader.problem("paths", "a database is one path");
+    if (source.kind == Source::Kind::sqlite && !source.query.empty())
+      reader.problem("query", "SQLite is read by table; the step's SQL can do the rest");
   } else if (!source.query.empty()) {
     reader.problem("query", "only a database takes a query");
   }

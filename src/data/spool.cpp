@@ -20,6 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t kSpoolPiece = std::size_t{1} << 20;
+constexpr std::int64_t kLongestLine = 2'000'000;  // DuckDB's max_line_size
+constexpr std::int64_t kLinesLookedAt = std::int64_t{8} << 20;
 // A bomb: more than this out of each byte in. gzip cannot exceed 1,032; tables seldom exceed 30.
 constexpr std::int64_t kMostUnpacked = 400;
 constexpr std::int64_t kUnpackedToJudge = std::int64_t{64} << 20;  // looked at, from the beginning
@@ -51,7 +53,7 @@ class ParquetSink {
     ParquetSink sink;
     ARROW_ASSIGN_OR_RAISE(sink.out_, arrow::io::FileOutputStream::Open(file.string()));
     const auto properties =
-        parquet::WriterProperties::Builder().compression(parquet::Compression::LZ4)->build();
+        parquet::WriterProperties::Builder().compression(parquet::Compression::SNAPPY)->build();
     ARROW_ASSIGN_OR_RAISE(sink.writer_,
                           parquet::arrow::FileWriter::Open(*schema, arrow::default_memory_pool(),
                                                            sink.out_, properties));
@@ -84,6 +86,7 @@ arrow::Status convert_arrow(const Context& ctx, const fs::path& file, const fs::
     }
     return sink.close();
   }
+  ARROW_RETURN_NOT_OK(input->Seek(0));
   ARROW_ASSIGN_OR_RAISE(const auto reader, arrow::ipc::RecordBatchStreamReader::Open(input));
   ARROW_ASSIGN_OR_RAISE(auto sink, ParquetSink::open(reader->schema(), out));
   while (true) {
@@ -167,6 +170,35 @@ Result<fs::path> spool_arrow(const Context& ctx, const fs::path& file, const fs:
     return invalid_argument(
         fmt::format("'{}' cannot be brought to a table: {}", file.string(), failure.what()));
   }
+}
+
+Result<void> check_lines(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::string piece(kSpoolPiece, '\0');
+  std::int64_t line = 1;
+  std::int64_t length = 0;
+  for (std::int64_t seen = 0; seen < kLinesLookedAt;) {
+    in.read(piece.data(), static_cast<std::streamsize>(piece.size()));
+    const auto got = static_cast<std::size_t>(in.gcount());
+    if (got == 0) return {};
+    if (seen == 0 && packing_of(std::string_view(piece).substr(0, 4))) return {};
+    seen += static_cast<std::int64_t>(got);
+    for (std::size_t at = 0; at < got;) {
+      const auto end = std::string_view(piece).substr(0, got).find('\n', at);
+      const auto stop = end == std::string_view::npos ? got : end;
+      length += static_cast<std::int64_t>(stop - at);
+      if (length > kLongestLine) {
+        return invalid_argument(
+            fmt::format("{}:{}: the line is longer than {} bytes; is it a CSV file?", file.string(),
+                        line, kLongestLine));
+      }
+      at = stop + 1;
+      if (end == std::string_view::npos) break;
+      ++line;
+      length = 0;
+    }
+  }
+  return {};
 }
 
 Result<void> check_packed(const fs::path& file) {

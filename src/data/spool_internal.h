@@ -26,6 +26,10 @@ Result<std::filesystem::path> spool_arrow(const Context& ctx, const std::filesys
 // to very much. Files that are not packed pass.
 Result<void> check_packed(const std::filesystem::path& file);
 
+// invalid_argument for a CSV file with a line near its beginning that is longer than the reader
+// takes: it would look through all of it, again and again. Packed files pass.
+Result<void> check_lines(const std::filesystem::path& file);
+
 struct KafkaTopic {
   std::string brokers;  // host:port, comma-separated
   std::string topic;

@@ -220,8 +220,11 @@ class ValidationRun {
     const auto figure = figure_of(rule, facts);
     if (!figure) return false;
     figures_[i] = *figure;
-    report().rules[i].rows =
-        rule.check == Check::null_share ? facts.rows : facts.rows - facts.nulls;
+    const bool of_numbers = facts.type != Type::text && rule.check != Check::distinct_count &&
+                            rule.check != Check::distinct_share;
+    report().rules[i].rows = rule.check == Check::null_share ? facts.rows
+                             : of_numbers                    ? facts.moments.count
+                                                             : facts.rows - facts.nulls;
     return true;
   }
 

@@ -24,7 +24,8 @@ Result<Columns> walk_distributions(const Context& ctx, Engine& engine, const Dri
       fmt::format(
           "WITH a AS (SELECT CAST({0} AS DOUBLE) AS v, count(*) AS n {1} GROUP BY 1), "
           "b AS (SELECT CAST({0} AS DOUBLE) AS v, count(*) AS n {2} GROUP BY 1), "
-          "joined AS (SELECT coalesce(a.v, b.v) AS v, coalesce(a.n, 0) AS an, coalesce(b.n, 0) AS bn "
+          "joined AS (SELECT coalesce(a.v, b.v) AS v, coalesce(a.n, 0) AS an, coalesce(b.n, 0) AS "
+          "bn "
           "FROM a FULL JOIN b ON a.v = b.v), "
           "walk AS (SELECT sum(an) OVER w / (SELECT CAST(sum(n) AS DOUBLE) FROM a) AS fa, sum(bn) "
           "OVER w / (SELECT CAST(sum(n) AS DOUBLE) FROM b) AS fb, lead(v) OVER (ORDER BY v) - v AS "
@@ -116,8 +117,8 @@ Result<void> judge_drift(const Context& ctx, Engine& engine, const RuleCompiler&
                             "' is float64: chi_square is of categories; use ks");
   }
   DriftSides sides{.column = quote_name(name)};
-  // NaN is no place on the line: it is left out like null
-  const auto present = type == Type::float64 ? fmt::format("NOT isnan({})", sides.column)
+  // NaN is no place on the line, and infinity no distance: they are left out like null
+  const auto present = type == Type::float64 ? fmt::format("isfinite({})", sides.column)
                                              : sides.column + " IS NOT NULL";
   sides.rows = fmt::format("FROM {} WHERE {}{}", compiler.from(), present,
                            rule.where.empty() ? "" : " AND (" + rule.where + "\n)");

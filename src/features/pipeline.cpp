@@ -422,7 +422,7 @@ Result<Pipeline> Pipeline::from_json(const Json& saved_json) {
     data::Schema fields = impl->read;  // and the derived ones
     for (const Json& saved : json.at("derived")) {
       const auto name = saved.at("name").get<std::string>();
-      auto expression = Expression::parse(saved.at("expression").get<std::string>(), impl->inputs);
+      auto expression = Expression::parse(saved.at("expression").get<std::string>(), impl->read);
       if (!expression) return broken("'" + name + "': " + expression.error().message);
       if (fields.index(name)) return broken("two columns are called '" + name + "'");
       fields.fields.push_back({name, expression->type(), true});

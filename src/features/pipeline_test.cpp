@@ -358,7 +358,7 @@ TEST_F(EverythingTest, GivesTheSameBitsByBatchByRowAndOnAnyNumberOfThreads) {
   ASSERT_TRUE(ok(fitted));
   const Pipeline& pipeline = fitted->pipeline;
   const std::size_t cols = pipeline.outputs().size();
-  constexpr std::size_t kRows = 100'000;
+  constexpr std::size_t kRows = 20'000;
   data::BatchBuilder rows(test::odd_schema());
   Rng rng(12);
   test::append_odd_rows(rows, rng, kRows);
@@ -374,9 +374,9 @@ TEST_F(EverythingTest, GivesTheSameBitsByBatchByRowAndOnAnyNumberOfThreads) {
         << threads << " threads";
   }
   for (std::size_t begin = 0; begin < kRows;) {
-    // One row at a time for the first ten thousand, then any size from 1 to 700.
+    // One row at a time for the first four thousand, then any size from 1 to 700.
     const std::size_t size =
-        begin < 10'000 ? 1 : std::min<std::size_t>(1 + rng.below(700), kRows - begin);
+        begin < 4'000 ? 1 : std::min<std::size_t>(1 + rng.below(700), kRows - begin);
     std::vector<float> part(size * cols);
     ASSERT_TRUE(ok(pipeline.transform(
         batch.slice(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(size)), part)));

@@ -174,8 +174,11 @@ class ValidateStep final : public pipeline::StepKind {
         auto manifest = services_.datasets.manifest(version.ref);
         if (!manifest) return manifest.error();
         // what this very version gave, when the step runs again
-        const auto inputs = manifest->provenance.value("datasets", Json::object());
-        if (inputs.value("dataset", "") == ref.text()) continue;
+        const auto made_from = manifest->provenance.is_object()
+                                   ? manifest->provenance.value("datasets", Json())
+                                   : Json();
+        if (made_from.is_object() && made_from.value("dataset", Json()) == Json(ref.text()))
+          continue;
         earlier.insert(earlier.begin(), {manifest->validation, manifest->profile});
       }
       if (!earlier.empty()) break;
