@@ -134,6 +134,59 @@ void add_server_metrics(Metrics& metrics, std::function<server::ServerStats()> s
   });
 }
 
+void add_model_memory_metrics(Metrics& metrics, const serving::ModelCache& models) {
+  metrics.add([&models](MetricWriter& out) {
+    const serving::ModelCache::Figures figures = models.figures();
+    out.counter("slipway_serving_model_loads_total", "Models loaded under the memory budget.", {},
+                static_cast<double>(figures.loads));
+    out.counter("slipway_serving_model_load_failures_total", "Models that could not be loaded.", {},
+                static_cast<double>(figures.load_failures));
+    out.counter("slipway_serving_model_evictions_total",
+                "Models let go to stay within the memory budget.", {},
+                static_cast<double>(figures.evictions));
+    out.gauge("slipway_serving_models_loaded_bytes", "Memory of the models that are loaded.", {},
+              static_cast<double>(figures.loaded_bytes));
+    for (const auto& model : figures.models) {
+      out.gauge("slipway_serving_model_bytes", "Memory of a model when it was last loaded.",
+                {{"bundle", model.digest.substr(0, 12)}}, static_cast<double>(model.bytes));
+      out.gauge("slipway_serving_model_loaded_count", "1 when the model is in memory.",
+                {{"bundle", model.digest.substr(0, 12)}}, model.loaded ? 1 : 0);
+    }
+  });
+}
+
+namespace {
+
+// The names that Triton's dashboards and exporters know
+// (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md). Nothing
+// is told apart that is not measured apart: all of a request is compute_infer.
+void add_triton_names(MetricWriter& out, const serving::ModelHost& host) {
+  std::map<std::string, std::int64_t> in_flight;
+  for (const auto& [deployment, stats] : host.deployment_stats())
+    in_flight[deployment] = stats->in_flight.load();
+  for (const auto& [deployment, version, role, stats] : host.version_stats()) {
+    if (role != serving::Role::primary) continue;
+    const Labels labels = {{"model", deployment}, {"version", std::to_string(version)}};
+    const auto requests = static_cast<double>(stats->requests.load());
+    out.counter("nv_inference_request_success", "Number of successful inference requests.", labels,
+                requests);
+    out.counter("nv_inference_request_failure", "Number of failed inference requests.", labels,
+                static_cast<double>(stats->failures.load()));
+    out.counter("nv_inference_count", "Number of inferences performed (rows).", labels,
+                static_cast<double>(stats->rows.load()));
+    out.counter("nv_inference_exec_count", "Number of model executions.", labels, requests);
+    const auto micros = static_cast<double>(stats->latency_sum_us.load());
+    out.counter("nv_inference_request_duration_us", "Cumulative request duration in microseconds.",
+                labels, micros);
+    out.counter("nv_inference_compute_infer_duration_us",
+                "Cumulative inference duration in microseconds.", labels, micros);
+    out.gauge("nv_inference_pending_request_count", "Requests of the model under way.", labels,
+              static_cast<double>(in_flight[deployment]));
+  }
+}
+
+}  // namespace
+
 void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
   metrics.add([&host](MetricWriter& out) {
     static const std::vector<double> bounds = [] {
@@ -174,7 +227,19 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
                     static_cast<double>(count));
       }
     }
+    add_triton_names(out, host);
     for (const auto& served : host.all()) {
+      out.gauge("slipway_serving_weight_ratio", "Share of the requests that a version answers.",
+                {{"deployment", served->deployment().name}, {"alias", served->deployment().alias}},
+                1 - std::accumulate(served->canaries().begin(), served->canaries().end(), 0.0,
+                                    [](double sum, const serving::Target& canary) {
+                                      return sum + canary.weight;
+                                    }));
+      for (const serving::Target& canary : served->canaries()) {
+        out.gauge("slipway_serving_weight_ratio", "Share of the requests that a version answers.",
+                  {{"deployment", served->deployment().name}, {"alias", canary.alias}},
+                  canary.weight);
+      }
       out.gauge("slipway_serving_ready_count", "1 when the deployment has a version that answers.",
                 {{"deployment", served->deployment().name}}, served->primary() != nullptr ? 1 : 0);
     }
@@ -184,6 +249,12 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
     out.counter("slipway_serving_log_writes_total",
                 "Group writes of the prediction log: rows per write is how well they share.", {},
                 static_cast<double>(log.groups));
+    out.counter("slipway_serving_log_dropped_rows_total",
+                "Rows of deployments with log: queued that the disk did not take.", {},
+                static_cast<double>(log.dropped_rows));
+    out.counter("slipway_serving_log_expired_rows_total",
+                "Rows removed as their deployments keep them no longer.", {},
+                static_cast<double>(log.expired_rows));
     out.counter("slipway_serving_log_seal_failures_total",
                 "Segments of the prediction log that could not be sealed.", {},
                 static_cast<double>(log.seal_failures));

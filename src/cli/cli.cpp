@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "cli/command_internal.h"
+#include "cli/memory.h"
 #include "db/postgres_url.h"
 
 namespace slipway::cli {
@@ -147,6 +148,7 @@ CLI::App* noun(CLI::App& app, const char* name, const char* about) {
 int main(int argc, char** argv) {
   if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
   wait_passively(argc, argv);
+  keep_memory_small();  // before any thread, and before Arrow is asked for memory
   log::set_text(isatty(STDERR_FILENO) == 1);
   log::set_level(log::Level::warn);
 
