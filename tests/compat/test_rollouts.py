@@ -3,6 +3,7 @@ header, rollouts; and what the prediction log says of it afterwards."""
 
 import collections
 import json
+import shutil
 import subprocess
 import threading
 import time
@@ -11,6 +12,7 @@ import numpy
 import pytest
 import requests
 import tritonclient.http as triton
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.flights import slipway, small_pipeline
 from support.slipway_server import SlipwayServer, binary
@@ -222,5 +224,18 @@ def test_the_log_can_be_queued_or_off(served):
     ask(served, request_id="unlogged")
     time.sleep(0.1)
     assert requests.get(served.url + "/api/v1/predictions/unlogged", timeout=5).status_code == 404
+
+
+def test_metrics_are_what_prometheus_reads(served):
+    ask(served)
     page = requests.get(served.url + "/metrics", timeout=5).text
-    assert 'nv_inference_request_success{model="arms"' in page
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    for name in ("slipway_serving_requests", "slipway_serving_latency_seconds", "nv_inference_request_success"):
+        assert any(sample.value > 0 for sample in families[name].samples), name
+    shares = {s.labels["alias"]: s.value for s in families["slipway_serving_weight_ratio"].samples}
+    assert shares == {"champion": 1.0}
+    if promtool := shutil.which("promtool"):
+        checked = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, text=True, check=False)
+        # nv_* are Triton's names, which are not promtool's taste.
+        complaints = [line for line in checked.stderr.splitlines() if line and not line.startswith("nv_")]
+        assert not complaints, complaints
