@@ -5,8 +5,9 @@
 
 namespace slipway::cli {
 
-// At the start of main: few arenas, and Arrow's memory from the same allocator as all else's. What
-// the environment says already (MALLOC_ARENA_MAX, ARROW_DEFAULT_MEMORY_POOL) is not changed.
+// For the server, at the start of main: few arenas, and Arrow's memory from the same allocator as
+// all else's. What the environment says already (MALLOC_ARENA_MAX, ARROW_DEFAULT_MEMORY_POOL) is
+// not changed.
 void keep_memory_small();
 // Gives free pages of all arenas back to the machine. Takes milliseconds.
 void release_memory();
