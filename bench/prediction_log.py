@@ -138,7 +138,7 @@ def many_models(home: pathlib.Path, args) -> None:
         took = time.monotonic() - began
         page = urllib.request.urlopen(server.url + "/metrics", timeout=60).read().decode()
         sizes = [float(line.split()[-1]) for line in page.splitlines() if line.startswith("slipway_serving_model_bytes{")]
-        loaded = sum(line.endswith(" 1") for line in page.splitlines() if line.startswith("slipway_serving_model_loaded_count{"))
+        loaded = sum(line.endswith(" 1") for line in page.splitlines() if line.startswith("slipway_serving_model_loaded{"))
         print(
             f"{args.models} models, budget {args.budget_mb} MiB: each answered in {took:.1f} s; {loaded} in memory, "
             f"{statistics.mean(sizes) / 1024:.0f} KiB a model; server {start:.0f} MiB before, "

@@ -118,12 +118,13 @@ void add_process_metrics(Metrics& metrics) {
 void add_server_metrics(Metrics& metrics, std::function<server::ServerStats()> stats) {
   metrics.add([stats = std::move(stats)](MetricWriter& out) {
     const server::ServerStats now = stats();
-    out.gauge("slipway_server_connections_count", "Open connections.", {},
+    out.gauge("slipway_server_open_connections", "Open connections.", {},
               static_cast<double>(now.connections));
     out.counter("slipway_server_connections_total", "Connections taken.", {},
                 static_cast<double>(now.connections_total));
-    out.gauge("slipway_server_in_flight_count", "Requests given to a handler and not answered yet.",
-              {}, static_cast<double>(now.in_flight));
+    out.gauge("slipway_server_in_flight_requests",
+              "Requests given to a handler and not answered yet.", {},
+              static_cast<double>(now.in_flight));
     out.counter("slipway_server_requests_total", "Requests read.", {},
                 static_cast<double>(now.requests_total));
     for (std::size_t hundreds = 1; hundreds < std::size(now.responses); ++hundreds) {
@@ -149,7 +150,7 @@ void add_model_memory_metrics(Metrics& metrics, const serving::ModelCache& model
     for (const auto& model : figures.models) {
       out.gauge("slipway_serving_model_bytes", "Memory of a model when it was last loaded.",
                 {{"bundle", model.digest.substr(0, 12)}}, static_cast<double>(model.bytes));
-      out.gauge("slipway_serving_model_loaded_count", "1 when the model is in memory.",
+      out.gauge("slipway_serving_model_loaded", "1 when the model is in memory.",
                 {{"bundle", model.digest.substr(0, 12)}}, model.loaded ? 1 : 0);
     }
   });
@@ -214,7 +215,7 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
     }
     for (const auto& [deployment, stats] : host.deployment_stats()) {
       const Labels labels = {{"deployment", deployment}};
-      out.gauge("slipway_serving_in_flight_count", "Infer requests not answered yet.", labels,
+      out.gauge("slipway_serving_in_flight_requests", "Infer requests not answered yet.", labels,
                 static_cast<double>(stats->in_flight.load()));
       out.counter("slipway_serving_shadows_dropped_total",
                   "Requests whose shadows were left out, as they did not keep up.", labels,
@@ -240,7 +241,7 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
                   {{"deployment", served->deployment().name}, {"alias", canary.alias}},
                   canary.weight);
       }
-      out.gauge("slipway_serving_ready_count", "1 when the deployment has a version that answers.",
+      out.gauge("slipway_serving_ready", "1 when the deployment has a version that answers.",
                 {{"deployment", served->deployment().name}}, served->primary() != nullptr ? 1 : 0);
     }
     const serving::PredictionLogStats log = host.log().stats();
