@@ -196,11 +196,11 @@ int main(int argc, char** argv) {
   if (!first_failure.empty()) std::fprintf(stderr, "a failed answer: %s\n", first_failure.c_str());
   std::printf(
       "{\"requests\": %zu, \"failed\": %llu, \"seconds\": %.4f, \"p50\": %.4f, \"p90\": %.4f, "
-      "\"p99\": %.4f, \"max\": %.4f, \"bytes\": %llu, \"client_cpu\": %.4f}\n",
+      "\"p99\": %.4f, \"p999\": %.4f, \"max\": %.4f, \"bytes\": %llu, \"client_cpu\": %.4f}\n",
       latencies.size(), static_cast<unsigned long long>(failed),
       std::chrono::duration<double>(last - start).count(), milliseconds(latencies, 0.5),
-      milliseconds(latencies, 0.9), milliseconds(latencies, 0.99), milliseconds(latencies, 1),
-      static_cast<unsigned long long>(received),
+      milliseconds(latencies, 0.9), milliseconds(latencies, 0.99), milliseconds(latencies, 0.999),
+      milliseconds(latencies, 1), static_cast<unsigned long long>(received),
       seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime));
   return 0;
 }

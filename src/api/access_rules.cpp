@@ -192,11 +192,18 @@ constexpr Rule kRules[] = {
     {"GET", "/v2/models/{model}", {{kDeployment}}},
     {"GET", "/v2/models/{model}/ready", {{kDeployment}}},
     {"GET", "/v2/models/{model}/stats", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/config", {{kDeployment}}},
     {"POST", "/v2/models/{model}/infer", {{kDeployment}}},
     {"GET", "/v2/models/{model}/versions/{version}", {{kDeployment}}},
     {"GET", "/v2/models/{model}/versions/{version}/ready", {{kDeployment}}},
     {"GET", "/v2/models/{model}/versions/{version}/stats", {{kDeployment}}},
+    {"GET", "/v2/models/{model}/versions/{version}/config", {{kDeployment}}},
     {"POST", "/v2/models/{model}/versions/{version}/infer", {{kDeployment}}},
+    {"POST", "/v2/repository/index", {{kAnyone}}},
+    {"POST", "/v2/repository/models/{model}/load", {{kDeployment}}},
+    {"POST", "/v2/repository/models/{model}/unload", {{kDeployment}}},
+    {"POST", "/invocations", {{kAnyone}}},
+    {"POST", "/endpoints/{model}/invocations", {{kDeployment}}},
 
     // slipway's own interface
     {"GET", "/api/v1/deployments", {{kAnyone}}},

@@ -21,9 +21,10 @@ Response changed(const DeploymentParts& parts, const Context& ctx, const Request
   if (!body) return slipway_error(body.error());
   const std::string name(request.param("name"));
   // Whoever deploys a model shows what it says.
-  const std::string model = body->contains("model") && (*body)["model"].is_string()
-                                ? (*body)["model"].get<std::string>()
-                                : name;
+  std::string model = name;
+  if (auto before = parts.deployments.get(name)) model = before->model;
+  if (body->contains("model") && (*body)["model"].is_string())
+    model = (*body)["model"].get<std::string>();
   if (!sees(ctx.principal, "model", model))
     return slipway_error(not_found("model '" + model + "' does not exist"));
   auto deployment = patch_deployment(ctx, parts.deployments, name, *body);

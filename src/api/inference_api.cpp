@@ -1,8 +1,12 @@
 #include "api/inference_api.h"
 
+#include <fmt/ranges.h>
+
 #include "api/inference_core_internal.h"
+#include "api/invocations_internal.h"
 #include "api/status_map.h"
 #include "base/json.h"
+#include "server/encoding.h"
 
 namespace slipway::api {
 namespace {
@@ -12,8 +16,9 @@ using server::Respond;
 using server::Response;
 using serving::Served;
 
-// What the routes share; they keep it alive.
-using Core = InferenceCore;
+using Core = InferenceCore;  // what the routes share; they keep it alive
+
+constexpr std::size_t kPackFrom = 4096;  // smaller answers are sent sooner than packed
 
 class RestExchange final : public Exchange {
  public:
@@ -26,8 +31,13 @@ class RestExchange final : public Exchange {
     response_ = render_infer(request, inference);
   }
   void done(const Result<void>& outcome) override {
+    if (!outcome) response_ = inference_error(outcome.error());
+    if (response_.body.size() >= kPackFrom &&
+        server::accepts_gzip(request_->header("accept-encoding"))) {
+      server::pack_body(response_);
+    }
     request_.reset();  // before the answer: the connection may use the object again
-    respond_(outcome ? std::move(response_) : inference_error(outcome.error()));
+    respond_(std::move(response_));
   }
 
  private:
@@ -82,6 +92,95 @@ Json metadata(const Addressed& addressed) {
           {"parameters",
            {{"version", std::to_string(addressed.target->version.number)},
             {"alias", addressed.target->alias}}}};
+}
+
+std::string_view config_type(std::string_view datatype) {
+  if (datatype == "BOOL") return "TYPE_BOOL";
+  if (datatype == "INT64") return "TYPE_INT64";
+  return datatype == "FP64" ? "TYPE_FP64" : "TYPE_STRING";
+}
+
+// Triton's model configuration, as far as it says something here.
+Json configuration(const Addressed& addressed) {
+  const Json about = metadata(addressed);
+  const auto tensors = [&](const char* which) {
+    Json list = Json::array();
+    for (const Json& one : about[which]) {
+      list.push_back({{"name", one["name"]},
+                      {"data_type", config_type(one["datatype"].get<std::string>())},
+                      {"dims", one["shape"]}});
+    }
+    return list;
+  };
+  // The rows are a dimension of the tensors, as they are in the metadata.
+  return {{"name", about["name"]}, {"platform", about["platform"]}, {"backend", about["platform"]},
+          {"max_batch_size", 0},   {"input", tensors("inputs")},    {"output", tensors("outputs")}};
+}
+
+Response repository_index(const Core& core, const Principal& asks, const Request& request) {
+  bool only_ready = false;
+  if (!request.body.empty()) {
+    const auto body = parse_json(request.body, "the body");
+    if (!body) return inference_error(body.error());
+    if (!body->is_object() || (body->contains("ready") && !(*body)["ready"].is_boolean()))
+      return inference_error(
+          invalid_argument("the body has to be an object; ready: true or false"));
+    only_ready = body->value("ready", false);
+  }
+  Json models = Json::array();
+  const auto add = [&](const std::string& name, const std::string& version, bool ready,
+                       const std::string& reason) {
+    if (only_ready && !ready) return;
+    models.push_back({{"name", name},
+                      {"version", version},
+                      {"state", ready ? "READY" : "UNAVAILABLE"},
+                      {"reason", reason}});
+  };
+  for (const auto& served : core.host.all()) {
+    const std::string& name = served->deployment().name;
+    if (!sees(asks, "deployment", name)) continue;
+    const std::string problems = fmt::format("{}", fmt::join(served->problems(), "; "));
+    if (served->primary() == nullptr) {
+      add(name, "", false, problems);
+      continue;
+    }
+    add(name, std::to_string(served->primary()->version.number), true, problems);
+    for (const auto* others : {&served->canaries(), &served->shadows()}) {
+      for (const auto& other : *others) add(name, std::to_string(other.version.number), true, "");
+    }
+  }
+  return server::json_text(200, models.dump());
+}
+
+// What is served follows the deployments, so that to load is to look whether they changed.
+Response repository_load(Core& core, const Principal& asks, const Request& request) {
+  const std::string_view name = request.param("model");
+  if (!request.body.empty()) {
+    const auto body = parse_json(request.body, "the body");
+    if (!body) return inference_error(body.error());
+    if (body->is_object() && body->contains("parameters") && !(*body)["parameters"].empty()) {
+      return inference_error(invalid_argument(
+          "parameters of a load (config, file:…) are not taken: a model's files and settings are "
+          "those of its registered version and its deployment"));
+    }
+  }
+  if (auto refreshed = core.host.refresh(); !refreshed) return inference_error(refreshed.error());
+  const auto served = core.host.find(name);
+  if (served == nullptr) return inference_error(core.unknown_model(asks, name));
+  if (served->primary() == nullptr) {
+    return inference_error(
+        failed_precondition(fmt::format("{}", fmt::join(served->problems(), "; "))));
+  }
+  return server::json_text(200, "{}");
+}
+
+Response repository_unload(const Core& core, const Principal& asks, const Request& request) {
+  const std::string_view name = request.param("model");
+  if (core.host.find(name) == nullptr) return inference_error(core.unknown_model(asks, name));
+  return inference_error(failed_precondition(fmt::format(
+      "model '{0}' is deployed, and what is deployed is served: take it away with `slipway "
+      "undeploy {0}` or DELETE /api/v1/deployments/{0}",
+      name)));
 }
 
 Json duration(std::int64_t count, std::int64_t micros) {
@@ -152,7 +251,9 @@ void add_inference_routes(server::Router& router, serving::ModelHost& host, cons
     return server::json_text(
         200, Json{{"name", "slipway"},
                   {"version", state.options.server_version},
-                  {"extensions", {"binary_tensor_data", "statistics", "parameters"}}}
+                  {"extensions",
+                   {"binary_tensor_data", "statistics", "parameters", "model_configuration",
+                    "model_repository", "schedule_policy"}}}
                  .dump());
   });
   get("/v2/models/stats", [](const Core& state, const Principal& asks, const Request&) {
@@ -169,6 +270,11 @@ void add_inference_routes(server::Router& router, serving::ModelHost& host, cons
       if (!addressed) return inference_error(addressed.error());
       return server::json_text(200, Json{{"name", request.param("model")}, {"ready", true}}.dump());
     });
+    get(path + "/config", [](const Core& state, const Principal& asks, const Request& request) {
+      auto addressed = state.address(asks, request);
+      if (!addressed) return inference_error(addressed.error());
+      return server::json_text(200, configuration(*addressed).dump());
+    });
     get(path + "/stats", [](const Core& state, const Principal& asks, const Request& request) {
       if (state.host.find(request.param("model")) == nullptr)
         return inference_error(state.unknown_model(asks, request.param("model")));
@@ -179,6 +285,20 @@ void add_inference_routes(server::Router& router, serving::ModelHost& host, cons
     router.add_async("POST", path + "/infer", server::Access::use, &inference_error,
                      infer_handler(shared));
   }
+  router.add_async("POST", "/v2/repository/index", server::Access::read, &inference_error,
+                   [shared](const Context& ctx, const std::shared_ptr<Request>& request,
+                            const Respond& respond) {
+                     respond(repository_index(*shared, ctx.principal, *request));
+                   });
+  router.add("POST", "/v2/repository/models/{model}/load", server::Access::use, &inference_error,
+             [shared](const Context& ctx, const Request& request) {
+               return repository_load(*shared, ctx.principal, request);
+             });
+  router.add("POST", "/v2/repository/models/{model}/unload", server::Access::manage,
+             &inference_error, [shared](const Context& ctx, const Request& request) {
+               return repository_unload(*shared, ctx.principal, request);
+             });
+  add_invocation_routes(router, shared);
 }
 
 }  // namespace slipway::api

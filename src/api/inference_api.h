@@ -9,6 +9,7 @@
 // Requests are answered on the io thread they came in on: parsing, features and trees of one row
 // take microseconds. Bodies over options.large_body go to a thread of their own instead.
 #pragma once
+#include <chrono>
 #include <cstddef>
 #include <string>
 
@@ -22,6 +23,13 @@ namespace slipway::api {
 struct InferenceOptions {
   std::string server_version = "0.1.0";
   std::size_t large_body = 256 * 1024;
+  // Requests in front of the threads for large bodies and for models that wait for a process of
+  // their own; more are refused: 503 with Retry-After, RESOURCE_EXHAUSTED.
+  std::size_t max_waiting = 256;
+  // Of those that wait for one version, so many are scored in one call. With a delay, the first
+  // waits that long for others.
+  std::size_t max_batch = 64;
+  std::chrono::microseconds batch_delay{0};
 };
 
 void add_inference_routes(server::Router& router, serving::ModelHost& host, const Clock& clock,

@@ -386,7 +386,7 @@ TEST_F(InferenceApiTest, CountsForPeopleAndForPrometheus) {
            "slipway_serving_requests_total{deployment=\"flights\",version=\"2\",role=\"shadow\"} "
            "2\n",
            "slipway_serving_errors_total{deployment=\"flights\",code=\"invalid_argument\"} 1\n",
-           "slipway_serving_in_flight_count{deployment=\"flights\"} 0\n",
+           "slipway_serving_in_flight_requests{deployment=\"flights\"} 0\n",
            "slipway_serving_latency_seconds_count{deployment=\"flights\",version=\"1\",role="
            "\"primary\"} 2\n",
            "slipway_serving_latency_seconds_bucket{deployment=\"flights\",version=\"1\",role="

@@ -10,9 +10,11 @@ static_assert(std::endian::native == std::endian::little, "the binary extension 
 template <class T, class F>
 Result<void> each(std::string_view bytes, std::int64_t rows, F&& append) {
   const std::size_t wanted = static_cast<std::size_t>(rows) * sizeof(T);
-  if (bytes.size() != wanted) {
+  // By division, too: a product of a huge count of rows may overflow.
+  if (bytes.size() != wanted || bytes.size() / sizeof(T) != static_cast<std::size_t>(rows)) {
     return invalid_argument(
-        fmt::format("{} values take {} bytes, binary_data_size is {}", rows, wanted, bytes.size()));
+        fmt::format("{} values of its datatype take {} bytes each, {} bytes came", rows, sizeof(T),
+                    bytes.size()));
   }
   for (std::int64_t row = 0; row < rows; ++row) {
     T value;
@@ -64,6 +66,29 @@ Result<void> numbers(std::string_view bytes, std::int64_t rows, std::size_t colu
   });
 }
 
+// IEEE 754 binary16, and the upper half of a binary32: exact as a double.
+double from_half(std::uint16_t bits) {
+  const int exponent = (bits >> 10) & 0x1F;
+  const double fraction = bits & 0x3FF;
+  const double sign = (bits & 0x8000) != 0 ? -1.0 : 1.0;
+  if (exponent == 0) return sign * std::ldexp(fraction, -24);
+  if (exponent == 0x1F) {
+    return fraction != 0 ? std::numeric_limits<double>::quiet_NaN()
+                         : sign * std::numeric_limits<double>::infinity();
+  }
+  return sign * std::ldexp(1024.0 + fraction, exponent - 25);
+}
+
+double from_bfloat(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
+
+Result<void> halves(std::string_view bytes, std::int64_t rows, std::size_t column,
+                    data::BatchBuilder& into, double (*widen)(std::uint16_t)) {
+  return each<std::uint16_t>(
+      bytes, rows, [&](std::uint16_t bits) { return append_number(widen(bits), column, into); });
+}
+
 Result<void> texts(std::string_view bytes, std::int64_t rows, std::size_t column,
                    data::BatchBuilder& into) {
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -92,8 +117,9 @@ Result<void> texts(std::string_view bytes, std::int64_t rows, std::size_t column
 }  // namespace
 
 Result<void> check_datatype(std::string_view datatype, data::Type type) {
-  constexpr std::array<std::string_view, 10> numeric = {
-      "FP64", "FP32", "INT64", "INT32", "INT16", "INT8", "UINT64", "UINT32", "UINT16", "UINT8"};
+  constexpr std::array<std::string_view, 12> numeric = {"FP64",   "FP32",  "INT64",  "INT32",
+                                                        "INT16",  "INT8",  "UINT64", "UINT32",
+                                                        "UINT16", "UINT8", "FP16",   "BF16"};
   const bool number = std::ranges::find(numeric, datatype) != numeric.end();
   const bool known = number || datatype == "BYTES" || datatype == "BOOL";
   bool fits = false;
@@ -128,6 +154,8 @@ Result<void> read_binary(std::string_view datatype, std::string_view bytes, std:
   if (datatype == "UINT32") return numbers<std::uint32_t>(bytes, rows, column, into);
   if (datatype == "UINT16") return numbers<std::uint16_t>(bytes, rows, column, into);
   if (datatype == "UINT8") return numbers<std::uint8_t>(bytes, rows, column, into);
+  if (datatype == "FP16") return halves(bytes, rows, column, into, &from_half);
+  if (datatype == "BF16") return halves(bytes, rows, column, into, &from_bfloat);
   if (datatype == "BOOL") {
     return each<std::uint8_t>(bytes, rows, [&](std::uint8_t value) -> Result<void> {
       into.append_boolean(column, value != 0);

@@ -1,5 +1,6 @@
 #include <fmt/ranges.h>
 
+#include "api/inference_inputs_internal.h"
 #include "api/inference_internal.h"
 #include "api/json_cursor_internal.h"
 #include "base/spec.h"
@@ -10,7 +11,7 @@ namespace {
 using Kind = JsonCursor::Kind;
 
 constexpr int kMaxDepth = 32;
-constexpr std::size_t kMaxId = 256;
+constexpr std::int64_t kLongestTimeout = std::int64_t{3600} * 1'000'000;
 constexpr double kExactIntegers = 9007199254740992.0;  // 2^53: up to here every integer is a double
 
 std::string_view name_of(Kind kind) {
@@ -131,13 +132,7 @@ Result<std::int64_t> read_shape(JsonCursor& json) {
     dimensions.push_back(number.integer);
   }
   if (!json.ok()) return not_json(json);
-  const bool column = dimensions.size() == 1 || (dimensions.size() == 2 && dimensions[1] == 1);
-  if (!column || dimensions[0] < 1) {
-    return invalid_argument(
-        fmt::format("shape is [{}], wanted [n] or [n, 1] with n rows, at least one",
-                    fmt::join(dimensions, ", ")));
-  }
-  return dimensions[0];
+  return rows_of(dimensions);
 }
 
 // Reads the tensors of a request into the rows of an inference.
@@ -145,11 +140,7 @@ class Tensors {
  public:
   Tensors(const serving::Served& served, const serving::Target& target, data::BatchBuilder& into,
           std::string_view binary)
-      : served_(served),
-        target_(target),
-        into_(into),
-        binary_(binary),
-        seen_(served.columns().fields.size(), false) {}
+      : columns_(served, target, into), binary_(binary) {}
 
   Result<void> read(JsonCursor& json) {
     if (given_) return invalid_argument("inputs is there twice");
@@ -177,28 +168,10 @@ class Tensors {
       return invalid_argument(fmt::format(
           "{} bytes follow the JSON that no input's binary_data_size covers", binary_.size()));
     }
-    const auto& required = served_.required(target_);
-    std::vector<std::string> missing;
-    for (const std::size_t column : required) {
-      if (!seen_[column])
-        missing.push_back(fmt::format("'{}'", served_.columns().fields[column].name));
-    }
-    if (!missing.empty()) {
-      const std::size_t count = missing.size();
-      if (count > 8) missing.resize(8);
-      return invalid_argument(
-          fmt::format("the request lacks {} of the model's {} inputs: {}{}; a value that is not "
-                      "known is sent as null",
-                      count, required.size(), fmt::join(missing, ", "), count > 8 ? " …" : ""));
-    }
-    for (std::size_t column = 0; column < seen_.size(); ++column) {
-      if (seen_[column]) continue;
-      for (std::int64_t row = 0; row < rows_; ++row) into_.append_null(column);
-    }
-    return {};
+    return columns_.finish();
   }
 
-  std::int64_t rows() const { return rows_; }
+  std::int64_t rows() const { return columns_.rows(); }
 
  private:
   // What is known of a tensor so far. Its members come in any order, mostly data last.
@@ -289,25 +262,11 @@ class Tensors {
   // Finds the column and checks that the tensor fits it.
   Result<void> bind(Tensor& tensor) {
     if (tensor.column) return {};
-    const auto column = place(*tensor.name);
-    if (!column) {
-      const auto near = nearest(*tensor.name, served_.columns().names());
-      return invalid_argument(
-          near ? fmt::format("the model has no such input; did you mean '{}'?", *near)
-               : std::string("the model has no such input; GET of the model lists them"));
-    }
-    if (seen_[*column]) return invalid_argument("it is there twice");
     if (!tensor.rows) return invalid_argument("it has no shape");
     if (!tensor.datatype) return invalid_argument("it has no datatype");
-    if (rows_ != 0 && *tensor.rows != rows_) {
-      return invalid_argument(
-          fmt::format("its shape says {} rows, an input before it {}", *tensor.rows, rows_));
-    }
-    if (auto fits = check_datatype(*tensor.datatype, served_.columns().fields[*column].type); !fits)
-      return fits;
-    rows_ = *tensor.rows;
-    seen_[*column] = true;
-    tensor.column = column;
+    auto column = columns_.bind(*tensor.name, *tensor.datatype, *tensor.rows);
+    if (!column) return column.error();
+    tensor.column = *column;
     return {};
   }
 
@@ -316,8 +275,10 @@ class Tensors {
     std::int64_t row = 0;
     if (auto filled = fill_array(json, *tensor.column, row); !filled) return filled;
     if (!json.ok()) return not_json(json);
-    if (row < rows_)
-      return invalid_argument(fmt::format("its shape says {} values, its data has {}", rows_, row));
+    if (row < columns_.rows()) {
+      return invalid_argument(
+          fmt::format("its shape says {} values, its data has {}", columns_.rows(), row));
+    }
     tensor.filled = true;
     return {};
   }
@@ -331,9 +292,11 @@ class Tensors {
         continue;
       }
       if (!json.ok()) return not_json(json);
-      if (row >= rows_)
-        return invalid_argument(fmt::format("its shape says {} values, its data has more", rows_));
-      if (auto appended = append(json, column, into_); !appended) {
+      if (row >= columns_.rows()) {
+        return invalid_argument(
+            fmt::format("its shape says {} values, its data has more", columns_.rows()));
+      }
+      if (auto appended = append(json, column, columns_.into()); !appended) {
         if (!json.ok()) return appended;
         return Error{appended.error().code,
                      fmt::format("row {}: {}", row, appended.error().message)};
@@ -351,25 +314,11 @@ class Tensors {
     }
     const auto bytes = binary_.substr(0, static_cast<std::size_t>(size));
     binary_.remove_prefix(bytes.size());
-    return read_binary(*tensor.datatype, bytes, rows_, *tensor.column, into_);
+    return read_binary(*tensor.datatype, bytes, columns_.rows(), *tensor.column, columns_.into());
   }
 
-  // Inputs mostly come in the order of the signature.
-  std::optional<std::size_t> place(std::string_view name) {
-    const auto& fields = served_.columns().fields;
-    if (next_ < fields.size() && fields[next_].name == name) return next_++;
-    const auto found = served_.column(name);
-    if (found) next_ = *found + 1;
-    return found;
-  }
-
-  const serving::Served& served_;
-  const serving::Target& target_;
-  data::BatchBuilder& into_;
+  InputColumns columns_;
   std::string_view binary_;
-  std::vector<bool> seen_;
-  std::size_t next_ = 0;
-  std::int64_t rows_ = 0;
   bool given_ = false;
 };
 
@@ -393,6 +342,10 @@ class Outputs {
     if (json.kind() != Kind::object) return wrong(json, "parameters", "an object");
     json.begin_object();
     for (std::string_view key; json.next_key(key);) {
+      if (key == "timeout") {
+        if (auto read = read_timeout(json); !read) return read;
+        continue;
+      }
       if (key != "binary_data_output" && key != "contributions") {
         json.skip();
         continue;
@@ -403,6 +356,8 @@ class Outputs {
     }
     return json.ok() ? Result<void>() : not_json(json);
   }
+
+  std::chrono::microseconds timeout() const { return timeout_; }
 
   std::vector<WantedOutput> wanted() const {
     std::vector<WantedOutput> list;
@@ -422,6 +377,19 @@ class Outputs {
   }
 
  private:
+  // Of Triton's schedule_policy extension: microseconds; 0 is none.
+  Result<void> read_timeout(JsonCursor& json) {
+    JsonCursor::Number number;
+    if (json.kind() != Kind::number) return wrong(json, "parameter timeout", "microseconds");
+    if (!json.read_number(number)) return not_json(json);
+    if (!number.is_integer || number.integer < 0) {
+      return invalid_argument(
+          fmt::format("parameter timeout is {}, wanted microseconds from 0 on", number.real));
+    }
+    timeout_ = std::chrono::microseconds(std::min(number.integer, kLongestTimeout));
+    return {};
+  }
+
   Result<void> read_output(JsonCursor& json) {
     std::optional<Output> output;
     std::optional<bool> binary;
@@ -430,14 +398,8 @@ class Outputs {
       if (key == "name") {
         auto name = read_text(json, "the name of an output", "a string");
         if (!name) return name.error();
-        const auto found =
-            std::ranges::find(available_, *name, [](Output one) { return to_string(one); });
-        if (found == available_.end()) {
-          std::vector<std::string_view> names;
-          for (const Output one : available_) names.push_back(to_string(one));
-          return invalid_argument(fmt::format("the model has no output '{}'; it has {}", *name,
-                                              fmt::join(names, ", ")));
-        }
+        auto found = find_output(available_, *name);
+        if (!found) return found.error();
         output = *found;
       } else if (key == "parameters") {
         if (auto read = read_output_parameters(json, binary); !read) return read;
@@ -473,15 +435,14 @@ class Outputs {
   std::vector<Output> available_;
   std::vector<std::pair<Output, std::optional<bool>>> named_;
   bool all_binary_ = false;
+  std::chrono::microseconds timeout_{0};
   bool contributions_ = false;  // the request's parameter
 };
 
 Result<std::string> read_id(JsonCursor& json) {
   auto id = read_text(json, "id", "a string");
   if (!id) return id.error();
-  if (id->size() > kMaxId)
-    return invalid_argument(
-        fmt::format("id has {} bytes, at most {} are taken", id->size(), kMaxId));
+  if (auto sound = check_id(*id); !sound) return sound.error();
   return std::string(*id);
 }
 
@@ -539,6 +500,7 @@ Result<InferRequest> parse_infer(const server::Request& request, serving::Infere
   inference.explain = std::ranges::find(parsed.outputs, Output::contributions,
                                         &WantedOutput::output) != parsed.outputs.end();
   parsed.rows = tensors.rows();
+  parsed.timeout = outputs.timeout();
   return parsed;
 }
 

@@ -8,8 +8,35 @@ void append_raw(std::string& out, T value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
 
+void append_values(std::string& out, Output output, const serving::Inference& inference) {
+  bool first = true;
+  for (const double score : numbers_of(output, inference)) {
+    if (!std::exchange(first, false)) out.push_back(',');
+    if (!std::isfinite(score)) {
+      out += "null";  // JSON has no NaN
+    } else if (output == Output::label) {
+      fmt::format_to(std::back_inserter(out), "{}", label_of(score, inference));
+    } else {
+      fmt::format_to(std::back_inserter(out), "{}",
+                     score);  // the shortest that reads back the same
+    }
+  }
+}
+
+void append_binary(std::string& out, Output output, const serving::Inference& inference) {
+  for (const double score : numbers_of(output, inference)) {
+    if (output == Output::label) {
+      append_raw(out, label_of(score, inference));
+    } else {
+      append_raw(out, score);
+    }
+  }
+}
+
+}  // namespace
+
 // One number a row is P(class 1); of several classes it is the class.
-std::int64_t label(double score, const serving::Inference& inference) {
+std::int64_t label_of(double score, const serving::Inference& inference) {
   if (inference.target->scorer->width() > 1) return static_cast<std::int64_t>(score);
   return score >= inference.served->deployment().threshold ? 1 : 0;
 }
@@ -21,45 +48,17 @@ std::span<const double> numbers_of(Output output, const serving::Inference& infe
   return inference.values;
 }
 
-// "[3]", "[3,4]": the sizes of an output behind the number of rows.
-void append_shape(std::string& out, Output output, const serving::Inference& inference) {
+std::vector<std::int64_t> shape_of(Output output, const serving::Inference& inference) {
   const std::size_t rows = inference.scores.size();
   const std::size_t width = inference.target->scorer->width();
-  fmt::format_to(std::back_inserter(out), "[{}", rows);
-  if (width > 1 && output != Output::label) fmt::format_to(std::back_inserter(out), ",{}", width);
+  std::vector<std::int64_t> shape{static_cast<std::int64_t>(rows)};
+  if (width > 1 && output != Output::label) shape.push_back(static_cast<std::int64_t>(width));
   if (output == Output::contributions) {
-    fmt::format_to(std::back_inserter(out), ",{}",
-                   rows == 0 ? 0 : inference.contributions.size() / (rows * width));
+    shape.push_back(
+        static_cast<std::int64_t>(rows == 0 ? 0 : inference.contributions.size() / (rows * width)));
   }
-  out.push_back(']');
+  return shape;
 }
-
-void append_values(std::string& out, Output output, const serving::Inference& inference) {
-  bool first = true;
-  for (const double score : numbers_of(output, inference)) {
-    if (!std::exchange(first, false)) out.push_back(',');
-    if (!std::isfinite(score)) {
-      out += "null";  // JSON has no NaN
-    } else if (output == Output::label) {
-      fmt::format_to(std::back_inserter(out), "{}", label(score, inference));
-    } else {
-      fmt::format_to(std::back_inserter(out), "{}",
-                     score);  // the shortest that reads back the same
-    }
-  }
-}
-
-void append_binary(std::string& out, Output output, const serving::Inference& inference) {
-  for (const double score : numbers_of(output, inference)) {
-    if (output == Output::label) {
-      append_raw(out, label(score, inference));
-    } else {
-      append_raw(out, score);
-    }
-  }
-}
-
-}  // namespace
 
 std::string_view to_string(Output output) {
   switch (output) {
@@ -138,8 +137,10 @@ server::Response render_infer(const InferRequest& request, const serving::Infere
     if (!std::exchange(first, false)) json.push_back(',');
     fmt::format_to(std::back_inserter(json), R"({{"name":"{}","datatype":"{}","shape":)",
                    to_string(output), datatype_of(output));
-    append_shape(json, output, inference);
-    json.push_back(',');
+    char bracket = '[';
+    for (const std::int64_t size : shape_of(output, inference))
+      fmt::format_to(std::back_inserter(json), "{}{}", std::exchange(bracket, ','), size);
+    json += "],";
     if (as_binary) {
       const std::size_t before = binary.size();
       append_binary(binary, output, inference);

@@ -118,12 +118,13 @@ void add_process_metrics(Metrics& metrics) {
 void add_server_metrics(Metrics& metrics, std::function<server::ServerStats()> stats) {
   metrics.add([stats = std::move(stats)](MetricWriter& out) {
     const server::ServerStats now = stats();
-    out.gauge("slipway_server_connections_count", "Open connections.", {},
+    out.gauge("slipway_server_open_connections", "Open connections.", {},
               static_cast<double>(now.connections));
     out.counter("slipway_server_connections_total", "Connections taken.", {},
                 static_cast<double>(now.connections_total));
-    out.gauge("slipway_server_in_flight_count", "Requests given to a handler and not answered yet.",
-              {}, static_cast<double>(now.in_flight));
+    out.gauge("slipway_server_in_flight_requests",
+              "Requests given to a handler and not answered yet.", {},
+              static_cast<double>(now.in_flight));
     out.counter("slipway_server_requests_total", "Requests read.", {},
                 static_cast<double>(now.requests_total));
     for (std::size_t hundreds = 1; hundreds < std::size(now.responses); ++hundreds) {
@@ -133,6 +134,59 @@ void add_server_metrics(Metrics& metrics, std::function<server::ServerStats()> s
     }
   });
 }
+
+void add_model_memory_metrics(Metrics& metrics, const serving::ModelCache& models) {
+  metrics.add([&models](MetricWriter& out) {
+    const serving::ModelCache::Figures figures = models.figures();
+    out.counter("slipway_serving_model_loads_total", "Models loaded under the memory budget.", {},
+                static_cast<double>(figures.loads));
+    out.counter("slipway_serving_model_load_failures_total", "Models that could not be loaded.", {},
+                static_cast<double>(figures.load_failures));
+    out.counter("slipway_serving_model_evictions_total",
+                "Models let go to stay within the memory budget.", {},
+                static_cast<double>(figures.evictions));
+    out.gauge("slipway_serving_models_loaded_bytes", "Memory of the models that are loaded.", {},
+              static_cast<double>(figures.loaded_bytes));
+    for (const auto& model : figures.models) {
+      out.gauge("slipway_serving_model_bytes", "Memory of a model when it was last loaded.",
+                {{"bundle", model.digest.substr(0, 12)}}, static_cast<double>(model.bytes));
+      out.gauge("slipway_serving_model_loaded", "1 when the model is in memory.",
+                {{"bundle", model.digest.substr(0, 12)}}, model.loaded ? 1 : 0);
+    }
+  });
+}
+
+namespace {
+
+// The names that Triton's dashboards and exporters know
+// (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md). Nothing
+// is told apart that is not measured apart: all of a request is compute_infer.
+void add_triton_names(MetricWriter& out, const serving::ModelHost& host) {
+  std::map<std::string, std::int64_t> in_flight;
+  for (const auto& [deployment, stats] : host.deployment_stats())
+    in_flight[deployment] = stats->in_flight.load();
+  for (const auto& [deployment, version, role, stats] : host.version_stats()) {
+    if (role != serving::Role::primary) continue;
+    const Labels labels = {{"model", deployment}, {"version", std::to_string(version)}};
+    const auto requests = static_cast<double>(stats->requests.load());
+    out.counter("nv_inference_request_success", "Number of successful inference requests.", labels,
+                requests);
+    out.counter("nv_inference_request_failure", "Number of failed inference requests.", labels,
+                static_cast<double>(stats->failures.load()));
+    out.counter("nv_inference_count", "Number of inferences performed (rows).", labels,
+                static_cast<double>(stats->rows.load()));
+    out.counter("nv_inference_exec_count", "Number of model executions.", labels, requests);
+    const auto micros = static_cast<double>(stats->latency_sum_us.load());
+    out.counter("nv_inference_request_duration_us", "Cumulative request duration in microseconds.",
+                labels, micros);
+    out.counter("nv_inference_compute_infer_duration_us",
+                "Cumulative inference duration in microseconds.", labels, micros);
+    out.gauge("nv_inference_pending_request_count", "Requests of the model under way.", labels,
+              static_cast<double>(in_flight[deployment]));
+  }
+}
+
+}  // namespace
 
 void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
   metrics.add([&host](MetricWriter& out) {
@@ -161,7 +215,7 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
     }
     for (const auto& [deployment, stats] : host.deployment_stats()) {
       const Labels labels = {{"deployment", deployment}};
-      out.gauge("slipway_serving_in_flight_count", "Infer requests not answered yet.", labels,
+      out.gauge("slipway_serving_in_flight_requests", "Infer requests not answered yet.", labels,
                 static_cast<double>(stats->in_flight.load()));
       out.counter("slipway_serving_shadows_dropped_total",
                   "Requests whose shadows were left out, as they did not keep up.", labels,
@@ -174,8 +228,20 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
                     static_cast<double>(count));
       }
     }
+    add_triton_names(out, host);
     for (const auto& served : host.all()) {
-      out.gauge("slipway_serving_ready_count", "1 when the deployment has a version that answers.",
+      out.gauge("slipway_serving_weight_ratio", "Share of the requests that a version answers.",
+                {{"deployment", served->deployment().name}, {"alias", served->deployment().alias}},
+                1 - std::accumulate(served->canaries().begin(), served->canaries().end(), 0.0,
+                                    [](double sum, const serving::Target& canary) {
+                                      return sum + canary.weight;
+                                    }));
+      for (const serving::Target& canary : served->canaries()) {
+        out.gauge("slipway_serving_weight_ratio", "Share of the requests that a version answers.",
+                  {{"deployment", served->deployment().name}, {"alias", canary.alias}},
+                  canary.weight);
+      }
+      out.gauge("slipway_serving_ready", "1 when the deployment has a version that answers.",
                 {{"deployment", served->deployment().name}}, served->primary() != nullptr ? 1 : 0);
     }
     const serving::PredictionLogStats log = host.log().stats();
@@ -184,6 +250,12 @@ void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host) {
     out.counter("slipway_serving_log_writes_total",
                 "Group writes of the prediction log: rows per write is how well they share.", {},
                 static_cast<double>(log.groups));
+    out.counter("slipway_serving_log_dropped_rows_total",
+                "Rows of deployments with log: queued that the disk did not take.", {},
+                static_cast<double>(log.dropped_rows));
+    out.counter("slipway_serving_log_expired_rows_total",
+                "Rows removed as their deployments keep them no longer.", {},
+                static_cast<double>(log.expired_rows));
     out.counter("slipway_serving_log_seal_failures_total",
                 "Segments of the prediction log that could not be sealed.", {},
                 static_cast<double>(log.seal_failures));

@@ -17,6 +17,7 @@
 
 #include "server/http.h"
 #include "server/server.h"
+#include "serving/model_cache.h"
 #include "serving/model_host.h"
 
 namespace slipway::api {
@@ -59,6 +60,7 @@ void add_metrics_routes(server::Router& router, const Metrics& metrics);
 // What the lower folders count. `stats` is asked each time.
 void add_process_metrics(Metrics& metrics);
 void add_server_metrics(Metrics& metrics, std::function<server::ServerStats()> stats);
+void add_model_memory_metrics(Metrics& metrics, const serving::ModelCache& models);
 void add_serving_metrics(Metrics& metrics, const serving::ModelHost& host);
 
 }  // namespace slipway::api

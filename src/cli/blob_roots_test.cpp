@@ -28,8 +28,8 @@ const std::set<std::string> kHoldNoBlobs = {
     "jobs",
     // References come out of the bundles of registered versions.
     "monitors", "monitor_windows", "alerts", "alert_states", "alert_outbox",
-    // Deployments name models of the registry.
-    "serving_deployments",
+    // Deployments and rollouts name models of the registry; keys are kept in their rows.
+    "serving_deployments", "serving_rollouts", "serving_subject_keys",
     // The step's record is in step_runs; what it last used is a key of step_cache.
     "pipeline_runs", "step_last",
     // Digests of files outside the store.

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cli/artifacts_internal.h"
 #include "cli/command_internal.h"
+#include "cli/memory.h"
 #include "db/postgres_url.h"
 
 namespace slipway::cli {
@@ -148,6 +149,11 @@ CLI::App* noun(CLI::App& app, const char* name, const char* about) {
 int main(int argc, char** argv) {
   if (auto sound = fault::check_environment(); !sound) return fail(sound.error());
   wait_passively(argc, argv);
+  // Before any thread, and before Arrow is asked for memory. Commands that come and go may take
+  // more of it for their speed.
+  if (std::any_of(argv + 1, argv + argc,
+                  [](const char* word) { return std::string_view(word) == "up"; }))
+    keep_memory_small();
   log::set_text(isatty(STDERR_FILENO) == 1);
   log::set_level(log::Level::warn);
 

@@ -1,5 +1,6 @@
 // One keep-alive HTTP/1.1 connection to a slipway server, for commands that send much: blocking,
-// one request at a time.
+// one request at a time. As whoever SLIPWAY_TOKEN says; https:// by TLS, whose certificate is
+// checked.
 #pragma once
 #include <memory>
 #include <string>
@@ -14,7 +15,7 @@ namespace slipway::cli {
 class HttpConnection {
  public:
   explicit HttpConnection(
-      std::string url);  // "http://127.0.0.1:5000"; connects at the first request
+      std::string url);  // "http://127.0.0.1:5000", "https://…"; connects at the first request
   ~HttpConnection();
   struct Answer {
     int status = 0;

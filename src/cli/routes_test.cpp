@@ -56,8 +56,8 @@ class RoutesTest : public testing::Test {
     host_ =
         std::make_unique<serving::ModelHost>(home_->deployments(), *source_, home_->predictions(),
                                              home_->clock(), serving::HostOptions{});
-    routes_ =
-        std::make_unique<Routes>(*home_, *host_, [](const Context&) { return Result<void>(); });
+    routes_ = std::make_unique<Routes>(*home_, *host_, *source_,
+                                       [](const Context&) { return Result<void>(); });
     directory_ = &home_->access();
     make_users();
     authenticator_ = std::make_unique<access::Authenticator>(*directory_, home_->audit(),

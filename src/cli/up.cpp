@@ -9,10 +9,12 @@
 #include "cli/command_internal.h"
 #include "cli/gate.h"
 #include "cli/hangup.h"
+#include "cli/memory.h"
 #include "cli/routes.h"
 #include "feedback/outcomes.h"
 #include "jobs/worker.h"
 #include "server/server.h"
+#include "serving/model_cache.h"
 #include "serving/model_host.h"
 #include "serving/model_source.h"
 
@@ -39,6 +41,7 @@ struct UpFlags {
   bool auth = false;
   bool insecure_http = false;
   bool open_metrics = false;
+  std::int64_t model_memory_mb = 0;
   bool verbose = false;
 };
 
@@ -89,6 +92,7 @@ class Keeper {
                },
                [this](const std::string& name, Time from) { return outcomes(name, from); }));
       note("retention", expire(ctx));
+      give_memory_back();
       if (auto sent = home_.monitor().deliver(ctx, home_.clock().now()); !sent)
         note("webhooks", sent.error());
       if (auto head = home_.audit().checkpoint(); !head) note("audit checkpoint", head.error());
@@ -135,6 +139,16 @@ class Keeper {
     return {};
   }
 
+  // Windows and labels are read as whole tables: what they took is given back to the machine, now
+  // and then, instead of staying with the allocator at its highest.
+  void give_memory_back() {
+    constexpr std::chrono::seconds kEvery{5};
+    const SteadyTime now = home_.clock().steady();
+    if (trimmed_at_ && now - *trimmed_at_ < kEvery) return;
+    trimmed_at_ = now;
+    release_memory();
+  }
+
   static void note(std::string_view what, const Result<void>& outcome) {
     if (!outcome && outcome.error().code != Code::cancelled)
       log::error("a round of the keeper failed",
@@ -145,6 +159,7 @@ class Keeper {
   serving::ModelHost& host_;
   std::mutex mutex_;
   std::optional<Time> expired_at_;
+  std::optional<SteadyTime> trimmed_at_;
 };
 
 // On threads of its own: a receiver that hangs must not hold up the keeper, nor all the others.
@@ -205,7 +220,9 @@ int serve(const Globals& globals, const UpFlags& flags) {
         models::RuntimeOptions runtime = flags.runtime;
         runtime.views = home.live_views();
         source.serve_mlflow(home.tracking(), std::move(runtime));
-        serving::ModelHost host(home.deployments(), source, home.predictions(), home.clock(),
+        const serving::ModelCache models(source, {.budget_bytes = flags.model_memory_mb << 20,
+                                                  .outlines = home.folder() / "cache"});
+        serving::ModelHost host(home.deployments(), models, home.predictions(), home.clock(),
                                 {.subject_keys = &home.subject_keys()});
         if (auto loaded = host.refresh(); !loaded) return fail(loaded.error());
         host.start();
@@ -213,6 +230,7 @@ int serve(const Globals& globals, const UpFlags& flags) {
 
         Routes routes(home, host, source,
                       [&](const Context& request) { return keeper.catch_up(request); });
+        api::add_model_memory_metrics(routes.metrics(), models);
         std::atomic<server::HttpServer*> serving{
             nullptr};  // answers before start() returns, and may be asked for /metrics then
         api::add_server_metrics(routes.metrics(), [&] {
@@ -361,6 +379,11 @@ void add_up(CLI::App& app, Globals& globals) {
                  "A process that takes longer for a request is ended and started again");
   up->add_option("--onnxruntime", flags->runtime.onnxruntime,
                  "The library of ONNX Runtime, where it is not found by itself");
+  up->add_option("--model-memory", flags->model_memory_mb,
+                 "MiB that models may take: those asked least recently are let go beyond it, and "
+                 "loaded again when they are asked. 0: all stay loaded")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   up->add_flag("--verbose", flags->verbose, "Log more");
   up->footer(
       "Example: slipway up --port 5000\nEnds by SIGTERM or Ctrl-C with exit code 0, after the "

@@ -140,18 +140,35 @@ void Forest<Value>::add_one(const Value* row, Value* sums) const {
 
 template <class Value>
 void Forest<Value>::sum(const Value* rows, std::size_t count, Value* sums) const {
-  const std::size_t in_step = count / kForestLanes * kForestLanes;
   const std::size_t row_width = width();
+  std::size_t in_step = count / kForestLanes * kForestLanes;
+  const float* columns = nullptr;
+  if constexpr (std::is_same_v<Value, float>) {
+    if (use_wide_ && count >= WideTrees::kFewestRows) {
+      thread_local std::vector<float> loaded;
+      WideTrees::load(rows, row_width, features_, count, loaded);
+      columns = loaded.data();
+      in_step = count;  // trees that are not wide take the rest row by row
+    }
+  }
   if (in_step > 0) {
     for (const Tree& tree : trees_) {
       Value* into = sums + tree.output * kBlock;
+      if constexpr (std::is_same_v<Value, float>) {
+        if (columns != nullptr && tree.wide != kNotWide) {
+          wide_.sum(tree.wide, columns, into);
+          continue;
+        }
+      }
       if (any_categories_ && tree.has_categories) {
         for (std::size_t i = 0; i < in_step; ++i)
           into[i] += nodes_[leaf(tree, rows + i * row_width)].value;
         continue;
       }
-      for (std::size_t i = 0; i < in_step; i += kForestLanes)
+      std::size_t i = 0;
+      for (; i + kForestLanes <= in_step; i += kForestLanes)
         add_rows(tree, rows + i * row_width, into + i);
+      for (; i < in_step; ++i) into[i] += nodes_[leaf(tree, rows + i * row_width)].value;
     }
   }
   for (std::size_t i = in_step; i < count; ++i) {
@@ -246,13 +263,63 @@ Result<void> Forest<Value>::add(const SavedTree& saved) {
     order.push_back(node.left);
     order.push_back(node.right);
   }
-  trees_.push_back({root, depth, saved.output, has_categories});
+  trees_.push_back(
+      {.root = root, .depth = depth, .output = saved.output, .has_categories = has_categories});
   any_categories_ |= has_categories;
   return {};
 }
 
 template <class Value>
+std::uint32_t Forest<Value>::end_of(const Tree& tree) const {
+  return &tree == &trees_.back() ? static_cast<std::uint32_t>(nodes_.size()) : (&tree + 1)->root;
+}
+
+template <class Value>
+void Forest<Value>::widen(Tree& tree) {
+  if (tree.has_categories) return;
+  const std::uint32_t end = end_of(tree);
+  std::vector<WideTrees::Split> splits;
+  std::vector<float> leaves;
+  std::vector<std::size_t> numbers(end - tree.root);  // of each node among its kind
+  for (std::uint32_t at = tree.root; at < end; ++at) {
+    const Node& node = nodes_[at];
+    if (node.left == at) {
+      numbers[at - tree.root] = leaves.size();
+      leaves.push_back(static_cast<float>(node.value));
+    } else {
+      // Missing values stand as infinities there, which a threshold must not reach.
+      if (!std::isfinite(node.value)) return;
+      numbers[at - tree.root] = splits.size() + WideTrees::kMostLeaves;
+      splits.push_back({});
+    }
+    if (leaves.size() > WideTrees::kMostLeaves) return;
+    if (splits.size() >= WideTrees::kMostLeaves) return;
+  }
+  for (std::uint32_t at = tree.root; at < end; ++at) {
+    const Node& node = nodes_[at];
+    if (node.left == at) continue;
+    const auto child = [&](std::uint32_t which) {
+      return static_cast<std::uint8_t>(numbers[node.left + which - tree.root]);
+    };
+    const std::uint32_t feature = node.feature & kColumnBits;
+    const bool missing_left = node.feature >= kMissingGoesLeft;
+    splits[numbers[at - tree.root] - WideTrees::kMostLeaves] = {
+        .threshold = static_cast<float>(node.value),
+        .column = missing_left ? feature : feature + static_cast<std::uint32_t>(features_),
+        .left = child(0),
+        .right = child(1)};
+  }
+  tree.wide = wide_.add(splits, leaves);
+}
+
+template <class Value>
 void Forest<Value>::shrink() {
+  if (std::is_same_v<Value, float> && WideTrees::supported()) {
+    for (Tree& tree : trees_) widen(tree);
+    use_wide_ = wide_.splits() > 4 * features_;
+    if (!use_wide_) wide_ = {};
+    wide_.shrink();
+  }
   nodes_.shrink_to_fit();
   covers_.shrink_to_fit();
   trees_.shrink_to_fit();
@@ -373,8 +440,7 @@ Result<void> Forest<Value>::contributions(const Value* row, std::span<double> ou
                            std::to_string(kMostDepthExplained));
     }
     // What the tree gives when nothing is known: its leaves by their share of the training rows.
-    const std::uint32_t end =
-        &tree == &trees_.back() ? static_cast<std::uint32_t>(nodes_.size()) : (&tree + 1)->root;
+    const std::uint32_t end = end_of(tree);
     double expected = 0;
     for (std::uint32_t at = tree.root; at < end; ++at) {
       if (nodes_[at].left == at && end - tree.root > 1)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "models/forest_wide_internal.h"
 
 namespace slipway::models {
 
@@ -40,7 +41,7 @@ enum class CategoriesGo { left, right };
 template <class Value>
 class Forest {
  public:
-  static constexpr std::size_t kBlock = 32;  // rows that share a tree while it is in the cache
+  static constexpr std::size_t kBlock = 64;  // rows that share a tree while it is in the cache
   static constexpr std::size_t kMostDepthExplained = 256;
 
   Forest(std::size_t features, std::size_t outputs, CategoriesGo categories)
@@ -79,7 +80,9 @@ class Forest {
     std::uint32_t depth;
     std::uint32_t output;
     bool has_categories;
+    std::uint32_t wide = kNotWide;  // its number in wide_
   };
+  static constexpr std::uint32_t kNotWide = 0xffff'ffff;
   struct CategorySet {
     std::uint32_t begin;
     std::uint32_t words;
@@ -93,6 +96,8 @@ class Forest {
   template <bool kOneOutput>
   void add_one(const Value* row, Value* sums) const;
   Result<std::uint32_t> column(const SavedNode& node);
+  std::uint32_t end_of(const Tree& tree) const;
+  void widen(Tree& tree);
   void explain(const Tree& tree, std::uint32_t at, const Value* row, const Path& above,
                std::span<double> out, double zero, double one, std::uint32_t feature) const;
   std::uint32_t feature_of(std::uint32_t column) const {
@@ -109,6 +114,8 @@ class Forest {
   std::vector<CategorySet> sets_;
   std::vector<std::uint32_t> words_;
   bool any_categories_ = false;
+  WideTrees wide_;         // Forest<float>, where the processor can
+  bool use_wide_ = false;  // and it is worth bringing rows into columns
 };
 
 extern template class Forest<float>;

@@ -428,7 +428,12 @@ Result<ServablePtr> load_onnx(const MlflowFolder& mlflow, const Json& flavor,
     if (auto learned = model->learn_width(); !learned) return learned.error().at("ONNX model");
     return model;
   } catch (const Ort::Exception& e) {
-    return data_loss("ONNX model: ONNX Runtime refuses it: " + std::string(e.what()));
+    // Callers may read this: where the server keeps its files is not theirs to know.
+    std::string why = e.what();
+    const std::string place = path->string();
+    for (auto at = why.find(place); at != std::string::npos; at = why.find(place, at))
+      why.replace(at, place.size(), path->filename().string());
+    return data_loss("ONNX model: ONNX Runtime refuses it: " + why);
   }
 }
 

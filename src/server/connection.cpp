@@ -350,15 +350,16 @@ bool Connection::admit_body() {
   }
   parser_->body_limit(body_limit());  // for chunks
   const Coding coding = coding_of(*request_);
-  if (coding == Coding::none || (coding == Coding::gzip && !route_->upload_handler)) return true;
+  if (coding == Coding::none || (coding == Coding::packed && !route_->upload_handler)) return true;
   Response response = guarded_error(
-      errors_, invalid_argument(fmt::format(
-                   "the body comes with Content-Encoding {}, which {}",
-                   std::string(request_->header("content-encoding").substr(0, 40)),
-                   route_->upload_handler ? "a file's may not have: send its own bytes"
-                                          : "this server does not read: send gzip or none")));
+      errors_,
+      invalid_argument(fmt::format("the body comes with Content-Encoding {}, which {}",
+                                   std::string(request_->header("content-encoding").substr(0, 40)),
+                                   route_->upload_handler
+                                       ? "a file's may not have: send its own bytes"
+                                       : "this server does not read: send gzip, deflate or none")));
   response.status = 415;
-  if (!route_->upload_handler) response.headers.emplace_back("accept-encoding", "gzip");
+  if (!route_->upload_handler) response.headers.emplace_back("accept-encoding", "gzip, deflate");
   respond(std::move(response));
   return false;
 }
@@ -398,7 +399,7 @@ void Connection::call() {
   ++shared_.counters.in_flight;
   auto reply = std::make_shared<Reply>(shared_from_this(), errors_);
   Guard* const guard = shared_.router.guard();
-  const bool packed = !request_->body.empty() && coding_of(*request_) == Coding::gzip;
+  const bool packed = !request_->body.empty() && coding_of(*request_) == Coding::packed;
   if (route.async_handler && !packed) {
     auto verdict = guard == nullptr ? Guard::Verdict{.principal = ctx.principal}
                                     : guard->decide_at_once(route, *request_);

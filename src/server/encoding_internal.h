@@ -1,5 +1,5 @@
-// Request bodies that were packed with gzip (RFC 9110, section 8.4.1.3): the one coding that
-// MLflow's and OpenTelemetry's clients use.
+// Request bodies that were packed with gzip or deflate (RFC 9110, section 8.4.1): what MLflow's,
+// OpenTelemetry's and Triton's clients use.
 #pragma once
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace slipway::server {
 
-enum class Coding { none, gzip, unknown };
+enum class Coding { none, packed, unknown };
 Coding coding_of(const Request& request);  // by its Content-Encoding
 
 struct BadBody {

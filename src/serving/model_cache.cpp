@@ -14,6 +14,10 @@ namespace {
 
 constexpr int kOutlineVersion = 1;
 
+}  // namespace
+
+namespace cached {
+
 // What is known of a model without having it in memory.
 struct Outline {
   data::Schema inputs;
@@ -66,7 +70,10 @@ struct Slot {
   }
 };
 
-}  // namespace
+}  // namespace cached
+
+using cached::Outline;
+using cached::Slot;
 
 struct ModelCache::State {
   State(const ModelSource& models, ModelCacheOptions settings)
@@ -185,14 +192,14 @@ Result<std::shared_ptr<const Scorer>> ModelCache::State::load(Slot& slot) {
 
 void ModelCache::State::make_room(const Slot& newest) {
   std::vector<std::shared_ptr<Slot>> loaded;
-  std::int64_t total = 0;
+  std::int64_t total = newest.outline.bytes;  // it may not be among the slots yet
   {
     const std::scoped_lock lock(slots_mutex);
     for (const auto& [digest, weak] : slots) {
       auto slot = weak.lock();
-      if (slot == nullptr || slot->get() == nullptr) continue;
+      if (slot == nullptr || slot.get() == &newest || slot->get() == nullptr) continue;
       total += slot->outline.bytes;
-      if (slot.get() != &newest && !pinned.contains(digest)) loaded.push_back(std::move(slot));
+      if (!pinned.contains(digest)) loaded.push_back(std::move(slot));
     }
   }
   if (total <= options.budget_bytes) return;

@@ -154,8 +154,8 @@ Result<data::TablePtr> PredictionLog::Impl::read(std::string_view name, Time fro
   auto all = unite(tables, read_options.columns);
   if (!all || read_options.traces || !read_options.columns.empty()) return all;
   data::TablePtr table = std::move(*all);
-  for (const std::string_view name : kTraceColumns) {
-    const int at = table->schema()->GetFieldIndex(std::string(name));
+  for (const std::string_view column : kTraceColumns) {
+    const int at = table->schema()->GetFieldIndex(std::string(column));
     if (at < 0) continue;
     auto without = table->RemoveColumn(at);
     if (!without.ok()) return internal("cannot leave a column out: " + without.status().ToString());
