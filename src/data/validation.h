@@ -163,8 +163,8 @@ struct ValidationOptions {
   std::map<std::string, std::vector<double>> history;  // by rule name, oldest first: for learn
 };
 
-// What is known of an earlier version of the data: its report and its profile, as JSON; either may be
-// null.
+// What is known of an earlier version of the data: its report and its profile, as JSON; either may
+// be null.
 struct EarlierVersion {
   Json report;
   Json profile;

@@ -5,7 +5,7 @@
 namespace slipway::models {
 namespace {
 
-constexpr std::size_t kMostNodes = 64;
+constexpr std::size_t kMostGraphNodes = 64;
 
 void read_condition(SpecReader& entry, GraphCondition& into) {
   if (!entry.has("when")) return;
@@ -154,8 +154,8 @@ Result<GraphSpec> GraphSpec::read(const SpecDocument& document) {
     nodes.push_back(read_node(name, node));
     names.push_back(name);
   }
-  if (nodes.empty() || nodes.size() > kMostNodes)
-    reader.problem("nodes", fmt::format("wanted 1 to {} nodes", kMostNodes));
+  if (nodes.empty() || nodes.size() > kMostGraphNodes)
+    reader.problem("nodes", fmt::format("wanted 1 to {} nodes", kMostGraphNodes));
   spec.output = reader.text("output");
   std::vector<std::string> used = {spec.output};
   for (const GraphNode& node : nodes) used.insert(used.end(), node.of.begin(), node.of.end());
