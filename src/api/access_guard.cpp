@@ -18,6 +18,9 @@ using server::Request;
 using server::Response;
 using server::Router;
 
+// Every home has it, so that it is there is no secret.
+const Resource kDefaultExperiment{Kind::experiment, "0"};
+
 Level level_of(server::Access access) {
   switch (access) {
     case server::Access::open:
@@ -74,6 +77,12 @@ struct AccessGuard::Impl {
                        const Resource& resource, Level level, std::string_view named) {
     const Decision decision = access::decide(snapshot, who, resource, level);
     if (decision.allowed) return {};
+    if (decision.level == Level::none && resource == kDefaultExperiment) {
+      return permission_denied(
+          decision.why +
+          ". An admin opens the experiment Default, where runs go that name none, to everybody: "
+          "`slipway users grant everyone edit experiment/Default`; or name one of your own");
+    }
     if (decision.level == Level::none) return not_seen(who, named);
     return permission_denied(decision.why);
   }

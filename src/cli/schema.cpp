@@ -106,6 +106,7 @@ Result<void> bring_up_to_date(db::Database& db, const fs::path& home, MayMigrate
     }
     alone.emplace(*std::move(lock));
   }
+  log::info("the database is copied before it is brought up to date", {{"database", db.name()}});
   const auto copy = keep_backup(db, home, "before-migration", clock);
   if (!copy) {
     return copy.error().at(

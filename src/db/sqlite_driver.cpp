@@ -86,16 +86,19 @@ class SqliteDriver final : public Driver {
     return {};
   }
 
-  // Whether the copy can be read back whole.
+  // Whether the copy can be read back whole. Its pages are the source's own, so what may have gone
+  // wrong is their way to the disk: quick_check reads every page and row, and leaves out comparing
+  // the indexes with their tables, which is most of the work. `db check` and `db restore` do that.
   Result<void> verify_backup(const std::filesystem::path& copy) const override {
     auto session = SqliteSession::open(copy.string(), true, options_);
     if (!session) return session.error();
-    Connection connection(**session);
-    auto findings = check(connection);
-    if (!findings) return findings.error();
-    if (!findings->empty())
-      return data_loss("'" + copy.string() + "' is not sound: " + findings->front());
-    return {};
+    auto found = (*session)->query("PRAGMA quick_check(1)", {});
+    if (!found) return found.error();
+    const bool said = (*found)->next();
+    if (auto status = (*found)->status(); !status) return status;
+    if (said && (*found)->view(0) == "ok") return {};
+    return data_loss("'" + copy.string() + "' is not sound: " +
+                     (said ? std::string((*found)->view(0)) : "it cannot be checked"));
   }
 
  private:

@@ -588,3 +588,14 @@ def test_whoever_may_do_everything_is_told_what_a_handler_says(server):
     token = slipway(server.home, "tokens", "create", "admin", "--level", "read")
     wait_until_token_known(server, token)
     assert ask(server, "POST", "/api/2.0/mlflow/model-versions/create", version, token=token)[0] in (403, 404)
+
+
+def test_the_default_experiment_says_how_it_is_opened(server):
+    with acting(server, "bo") as client:
+        with pytest.raises(RestException) as denied:
+            client.create_run("0")
+        assert code_of(denied) == "PERMISSION_DENIED"
+        assert "users grant everyone edit experiment/Default" in str(denied.value)
+        with pytest.raises(RestException) as hidden:
+            client.create_run("999999")
+        assert code_of(hidden) == "RESOURCE_DOES_NOT_EXIST"

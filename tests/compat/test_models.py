@@ -207,11 +207,12 @@ class TestAutolog:
 
 
 class TestEvaluate:
-    def test_classifier(self, client, experiment, classifier, table):
+    @pytest.mark.parametrize("evaluate", [mlflow.models.evaluate, mlflow.evaluate], ids=["models.evaluate", "evaluate"])
+    def test_classifier(self, client, experiment, classifier, table, evaluate):
         inputs, label = table
         with mlflow.start_run() as run:
             info = log_classifier(classifier, inputs)
-            result = mlflow.models.evaluate(
+            result = evaluate(
                 info.model_uri,
                 inputs.assign(label=label),
                 targets="label",
