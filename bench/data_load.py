@@ -17,9 +17,10 @@ import tempfile
 import numpy as np
 import polars as pl
 from peer_load import SQL
-from peer_rows import ROOT, SEED, measured
+from peer_rows import SEED, measured
 
 HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
 
 
 def make(source, folder, copies):

@@ -1,6 +1,7 @@
 #include "cli/collection_internal.h"
 
 #include "data/roots.h"
+#include "features/roots.h"
 #include "pipeline/roots.h"
 #include "registry/roots.h"
 #include "tracking/roots.h"
@@ -15,6 +16,7 @@ std::vector<blob::RootSource> blob_roots() {
   add(tracking::kBlobRoots);
   add(registry::kBlobRoots);
   add(data::kBlobRoots);
+  add(features::kBlobRoots);
   add(pipeline::kBlobRoots);
   return all;
 }

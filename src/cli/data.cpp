@@ -235,6 +235,11 @@ bool leads_to_model(const governance::Tree& tree) {
 }
 
 Result<bool> is_needed(Home& home, const data::DatasetRef& ref) {
+  auto views = home.views().list();
+  if (!views) return views.error();
+  for (const features::ViewRecord& view : *views) {
+    if (view.version == ref.text()) return true;  // features are looked up in it
+  }
   auto tree = home.lineage().trace({governance::NodeType::dataset, ref.text()},
                                    governance::Direction::downstream);
   if (tree) return leads_to_model(*tree);
@@ -273,7 +278,9 @@ int forget(const Globals& globals, Home& home, const DataFlags& flags) {
   const int code = print(globals, table, {{"gone", gone}, {"needed", needed}});
   if (globals.json) return code;
   if (needed > 0)
-    std::cout << needed << " older versions stay: registered models were trained on them\n";
+    std::cout << needed
+              << " older versions stay: registered models were trained on them, or views look up "
+                 "in them\n";
   std::cout << "their bytes go with `slipway gc`, unless other versions share them\n";
   return code;
 }

@@ -104,10 +104,9 @@ Result<int> query(const Globals& globals, const QueryFlags& flags) {
   auto sources = read_sources(flags);
   if (!sources) return sources.error();
   // What is spilled goes where the result goes: that disk has to have room anyhow.
-  const auto beside = std::filesystem::absolute(flags.out).parent_path();
-  auto engine = data::Engine::open(
-      {.memory_limit_mb = flags.memory_mb,
-       .temp_dir = flags.out.empty() ? std::filesystem::temp_directory_path() : beside});
+  const auto temp = flags.out.empty() ? std::filesystem::temp_directory_path()
+                                      : std::filesystem::absolute(flags.out).parent_path();
+  auto engine = data::Engine::open({.memory_limit_mb = flags.memory_mb, .temp_dir = temp});
   if (!engine) return engine.error();
   for (const auto& [name, source] : *sources) {
     if (auto added = (*engine)->add_source(ctx, name, source); !added) return added.error();
