@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -162,7 +161,7 @@ def wait_for(url, patience=120):
         try:
             with urllib.request.urlopen(url, timeout=5):
                 return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except (OSError, TimeoutError):
             if time.perf_counter() > until:
                 raise
             time.sleep(0.05)

@@ -1,7 +1,10 @@
 #include "api/grpc_server.h"
 
 #include <google/protobuf/util/json_util.h>
+#include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
+
+#include <future>
 
 #include "api/grpc_messages_internal.h"
 #include "api/inference_core_internal.h"
@@ -385,6 +388,10 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, const
                                                       IdSource& ids) {
   auto identity = credentials(options);
   if (!identity) return identity.error();
+  // What the library has to say belongs into our log, and what matters comes back as a status.
+  gpr_set_log_function([](gpr_log_func_args* said) {
+    log::debug("grpc", {{"message", said->message == nullptr ? "" : said->message}});
+  });
   auto impl = std::make_unique<Impl>(options, router, host, clock, ids);
   const bool v6 = options.address.find(':') != std::string::npos;
   grpc::ServerBuilder builder;

@@ -61,7 +61,7 @@ Result<Time> time_or(const std::string& text, Time otherwise, const char* flag) 
   return time;
 }
 
-int query(const Globals& globals, Home& home, const PredictionFlags& flags) {
+int query_predictions(const Globals& globals, Home& home, const PredictionFlags& flags) {
   auto from = time_or(flags.from, Time::min(), "--from");
   if (!from) return fail(from.error());
   auto until = time_or(flags.until, Time::max(), "--until");
@@ -76,7 +76,7 @@ int query(const Globals& globals, Home& home, const PredictionFlags& flags) {
   return print_rows(globals, *rows);
 }
 
-int show(Home& home, const PredictionFlags& flags) {
+int show_prediction(Home& home, const PredictionFlags& flags) {
   auto found = home.predictions().find(flags.id);
   if (!found) return fail(found.error());
   std::cout << Json{{"id", found->id},
@@ -123,15 +123,16 @@ void add_predictions(CLI::App& app, Globals& globals) {
       "Example: slipway predictions query late \"SELECT version, count(*) AS rows, avg(score) AS "
       "score FROM predictions WHERE role = 'primary' GROUP BY version\"");
   sql->callback([flags, &globals] {
-    globals.exit_code = with_home(globals, {.create = false},
-                                  [&](Home& home) { return query(globals, home, *flags); });
+    globals.exit_code = with_home(globals, {.create = false}, [&](Home& home) {
+      return query_predictions(globals, home, *flags);
+    });
   });
   CLI::App* one = predictions->add_subcommand("show", "One prediction, with its inputs");
   one->add_option("id", flags->id, "Its id")->required();
   one->footer("Example: slipway predictions show UA1545-2013-01-01");
   one->callback([flags, &globals] {
-    globals.exit_code =
-        with_home(globals, {.create = false}, [&](Home& home) { return show(home, *flags); });
+    globals.exit_code = with_home(globals, {.create = false},
+                                  [&](Home& home) { return show_prediction(home, *flags); });
   });
   CLI::App* erase = predictions->add_subcommand(
       "erase", "Destroy a subject's key: what is logged encrypted about them is lost for ever");

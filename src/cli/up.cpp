@@ -246,6 +246,9 @@ int serve(const Globals& globals, const UpFlags& flags) {
           gate->add_metrics(routes.metrics());
           gate->close(routes.router(), {.open_metrics = flags.open_metrics});
         }
+        auto grpc_started = start_grpc(flags, home, routes.router(), host);
+        if (!grpc_started) return fail(grpc_started.error());
+        const std::unique_ptr<api::GrpcServer> grpc = std::move(*grpc_started);
         auto started = server::HttpServer::start({.address = flags.address,
                                                   .port = flags.port,
                                                   .worker_threads = kWorkers,
@@ -256,9 +259,6 @@ int serve(const Globals& globals, const UpFlags& flags) {
         if (!started) return fail(started.error());
         const std::unique_ptr<server::HttpServer> http = std::move(*started);
         serving = http.get();
-        auto grpc_started = start_grpc(flags, home, routes.router(), host);
-        if (!grpc_started) return fail(grpc_started.error());
-        const std::unique_ptr<api::GrpcServer> grpc = std::move(*grpc_started);
         hangup.on_signal([&] {
           if (auto read = http->reload_tls(); !read)
             return log::error("the old TLS certificate stays", {{"error", read.error().message}});

@@ -39,15 +39,17 @@ class SubjectKeysTest : public testing::Test {
 };
 
 TEST_F(SubjectKeysTest, OpensWhatItSealedUnderTheSameContextOnly) {
-  const auto sealed = keys_->seal("alice", "41", "flights/p1/age");
+  const auto sealed = keys_->seal("alice", "forty-one years", "flights/p1/age");
   ASSERT_TRUE(ok(sealed));
   EXPECT_TRUE(SubjectKeys::is_sealed(*sealed));
-  EXPECT_EQ(sealed->find("41"), std::string::npos);
-  EXPECT_NE(*sealed, *keys_->seal("alice", "41", "flights/p1/age"));  // equal values look different
+  EXPECT_EQ(sealed->find("forty-one years"), std::string::npos);
+  EXPECT_NE(*sealed, *keys_->seal("alice", "forty-one years",
+                                  "flights/p1/age"));  // equal values look different
   open();  // what is kept is in the database and the key file
-  EXPECT_EQ(*keys_->unseal(*sealed, "flights/p1/age"), "41");
+  EXPECT_EQ(*keys_->unseal(*sealed, "flights/p1/age"), "forty-one years");
   EXPECT_EQ(keys_->unseal(*sealed, "flights/p2/age").error().code, Code::data_loss);
-  EXPECT_EQ(keys_->unseal("41", "flights/p1/age").error().code, Code::invalid_argument);
+  EXPECT_EQ(keys_->unseal("forty-one years", "flights/p1/age").error().code,
+            Code::invalid_argument);
 }
 
 TEST_F(SubjectKeysTest, ErasedIsLostForEverAndAudited) {

@@ -1,6 +1,5 @@
 """Models that the real MLflow logged, served from the registry and scored in batches: the numbers are the libraries' own."""
 
-import json
 import os
 import pathlib
 import signal
@@ -9,6 +8,7 @@ import sys
 import time
 import warnings
 
+import cloudpickle
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ from support.slipway_server import SlipwayServer, binary  # noqa: E402
 BIN = str(binary())
 
 COLUMNS = ["a", "b", "c", "d"]
+# The worker cannot import this file: what it needs of it travels in the pickle.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @pytest.fixture(scope="module")
