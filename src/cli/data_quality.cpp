@@ -55,27 +55,26 @@ Result<data::Source> source_of_dataset(const Globals& globals, const std::string
   return source;
 }
 
-// What a command reads: an engine with its relations, all over Parquet files. Texts are brought to
-// Parquet first: they are read more than once.
+// What a command reads: Parquet files, and an engine with relations over them. Texts are brought to
+// Parquet first: they are read more than once. Without SQL there is no engine, which takes memory.
 class Workbench {
  public:
   static Result<Workbench> open(const Globals& globals, const QualityFlags& flags,
                                 const Context& ctx) {
     auto scratch = TempDir::create(std::filesystem::temp_directory_path(), "slipway-data-");
     if (!scratch) return scratch.error();
-    auto engine =
-        data::Engine::open({.memory_limit_mb = flags.memory_mb, .temp_dir = scratch->path()});
-    if (!engine) return engine.error();
-    return Workbench(globals, flags, ctx, std::move(*scratch), std::move(*engine));
+    return Workbench(globals, flags, ctx, std::move(*scratch));
   }
 
-  Result<void> add(const std::string& relation, const std::string& name,
-                   std::vector<data::EarlierVersion>* earlier = nullptr) {
+  // Only the files.
+  Result<void> add_files(const std::string& relation, const std::string& name,
+                         std::vector<data::EarlierVersion>* earlier = nullptr) {
     auto source = is_dataset_name(name) ? source_of_dataset(globals_, name, earlier)
                                         : data::Source::of_file(name);
     if (!source) return source.error();
     if (source->kind == data::Source::Kind::csv) source->null_values = flags_.nulls;
     if (source->kind != data::Source::Kind::parquet) {
+      if (auto started = start_engine(); !started) return started;
       const auto text = "slipway text " + relation;
       if (auto added = engine_->add_source(text, *source); !added) return added;
       const auto file = scratch_.path() / (std::to_string(files_.size()) + ".parquet");
@@ -87,22 +86,37 @@ class Workbench {
     auto files = data::expand(*source);
     if (!files) return files.error();
     files_[relation] = std::move(*files);
-    return engine_->add_source(relation, *source);
+    return {};
   }
 
-  data::Engine& engine() { return *engine_; }
+  // The files, and a relation over them.
+  Result<void> add(const std::string& relation, const std::string& name,
+                   std::vector<data::EarlierVersion>* earlier = nullptr) {
+    if (auto added = add_files(relation, name, earlier); !added) return added;
+    if (auto started = start_engine(); !started) return started;
+    data::Source source;
+    source.kind = data::Source::Kind::parquet;
+    for (const auto& file : files_[relation]) source.paths.push_back(file.string());
+    return engine_->add_source(relation, source);
+  }
+
+  data::Engine& engine() { return *engine_; }  // after add()
   const std::vector<std::filesystem::path>& files(const std::string& relation) {
     return files_[relation];
   }
 
  private:
-  Workbench(const Globals& globals, const QualityFlags& flags, const Context& ctx, TempDir scratch,
-            std::unique_ptr<data::Engine> engine)
-      : globals_(globals),
-        flags_(flags),
-        ctx_(ctx),
-        scratch_(std::move(scratch)),
-        engine_(std::move(engine)) {}
+  Workbench(const Globals& globals, const QualityFlags& flags, const Context& ctx, TempDir scratch)
+      : globals_(globals), flags_(flags), ctx_(ctx), scratch_(std::move(scratch)) {}
+
+  Result<void> start_engine() {
+    if (engine_ != nullptr) return {};
+    auto engine =
+        data::Engine::open({.memory_limit_mb = flags_.memory_mb, .temp_dir = scratch_.path()});
+    if (!engine) return engine.error();
+    engine_ = std::move(*engine);
+    return {};
+  }
 
   const Globals& globals_;
   const QualityFlags& flags_;
@@ -135,7 +149,7 @@ int profile_data(const Globals& globals, const QualityFlags& flags) {
   const auto ctx = interruptible_context();
   auto bench = Workbench::open(globals, flags, ctx);
   if (!bench) return fail(bench.error());
-  if (auto added = bench->add("data", flags.data); !added) return fail(added.error());
+  if (auto added = bench->add_files("data", flags.data); !added) return fail(added.error());
   auto profiler = data::Profiler::of_files(ctx, bench->files("data"), full_profile(flags));
   if (!profiler) return fail(profiler.error());
   if (!flags.sketch.empty()) {

@@ -14,7 +14,7 @@ std::string present(const std::vector<std::string>& columns) {
   return fmt::format("({})", fmt::join(conditions, " AND "));
 }
 
-std::string quoted_list(const std::vector<std::string>& columns) {
+std::string quoted_columns(const std::vector<std::string>& columns) {
   std::vector<std::string> names;
   for (const auto& column : columns) names.push_back(quote_name(column));
   return fmt::format("{}", fmt::join(names, ", "));
@@ -34,7 +34,7 @@ std::string numbers_in(const Schema& schema, const std::vector<std::string>& col
 
 // One value for the key, also when it has several columns.
 std::string key_of(const std::vector<std::string>& columns) {
-  const auto list = quoted_list(columns);
+  const auto list = quoted_columns(columns);
   return columns.size() == 1 ? list : "row(" + list + ")";
 }
 
@@ -161,7 +161,7 @@ Result<CompiledRule> RuleCompiler::compile_rows(const Expectation& rule) {
       sql.looked_at = "true";
       return sql;
     case Check::unique:
-      sql.keys = quoted_list(rule.columns);
+      sql.keys = quoted_columns(rule.columns);
       sql.of_values = false;
       // every row of a group of equal keys is bad: which one is right cannot be known
       sql.bad = fmt::format("{} IN (SELECT {} FROM {})", key_of(rule.columns), key_of(rule.columns),
@@ -353,7 +353,7 @@ Result<CompiledRule> RuleCompiler::compile_order(const Expectation& rule) const 
   }
   CompiledRule sql;
   const auto before = table_name(rule, "before");
-  const auto order = rule.order_by.empty() ? quote_name(kRowNumber) : quoted_list(rule.order_by);
+  const auto order = rule.order_by.empty() ? quote_name(kRowNumber) : quoted_columns(rule.order_by);
   sql.added.emplace_back(before,
                          fmt::format("lag({} IGNORE NULLS) OVER (ORDER BY {})", column, order));
   sql.numbers_rows = rule.order_by.empty();

@@ -37,7 +37,7 @@ double roomy(double end, double range, bool low) {
   return low ? std::floor((end - room) / step) * step : std::ceil((end + room) / step) * step;
 }
 
-std::string number_text(double value, Type type) {
+std::string bound_text(double value, Type type) {
   if (type == Type::int64 && std::abs(value) < 9e15)
     return std::to_string(static_cast<std::int64_t>(value));
   return Json(value).dump();
@@ -184,7 +184,7 @@ class RuleWriter {
     if (*column.min >= 0 && low < 0) low = 0;  // what is never negative, should not become so
     const double high = roomy(*column.max, range, false);
     add(fmt::format("{{check: range, column: {}, min: {}, max: {}}}", name,
-                    number_text(low, column.type), number_text(high, column.type)));
+                    bound_text(low, column.type), bound_text(high, column.type)));
   }
 
   const Profile& profile_;

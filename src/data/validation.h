@@ -7,7 +7,7 @@
 //   - {check: exists_in, columns: [tailnum], relation: planes}             # another relation
 //   - {check: mean, column: late, learn: {last: 20, sigmas: 4}}            # a band from history
 //   - {check: drift, column: distance, relation: before, measure: ks, max: 0.1}
-// docs/reference/expectations.md lists all of them with their keys.
+// docs/reference/data-quality.md lists all of them with their keys.
 // Common keys: name; severity: error | warn; mostly: 0..1, the share that has to pass (checks of
 // rows); where: an SQL condition that selects the rows looked at; on_fail: stop | quarantine
 // (checks of rows: bad rows are set aside). A null passes every check of rows but not_null. A check

@@ -5,26 +5,26 @@ namespace slipway::data {
 
 namespace {
 
-std::string shown_value(const Json& value) {
+std::string value_text(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string bounds_text(const Expectation& rule) {
   if (rule.min && rule.max) {
-    if (*rule.min == *rule.max) return shown_value(*rule.min);
+    if (*rule.min == *rule.max) return value_text(*rule.min);
     return fmt::format("{} {} and {}", rule.strict ? "strictly between" : "between",
-                       shown_value(*rule.min), shown_value(*rule.max));
+                       value_text(*rule.min), value_text(*rule.max));
   }
   if (rule.min)
-    return fmt::format("{} {}", rule.strict ? "over" : "at least", shown_value(*rule.min));
+    return fmt::format("{} {}", rule.strict ? "over" : "at least", value_text(*rule.min));
   if (rule.max)
-    return fmt::format("{} {}", rule.strict ? "under" : "at most", shown_value(*rule.max));
+    return fmt::format("{} {}", rule.strict ? "under" : "at most", value_text(*rule.max));
   return "";
 }
 
 std::string list_text(const std::vector<Json>& values) {
   std::vector<std::string> texts;
-  for (const auto& value : values) texts.push_back(shown_value(value));
+  for (const auto& value : values) texts.push_back(value_text(value));
   return fmt::format("{}", fmt::join(texts, ", "));
 }
 
@@ -122,9 +122,9 @@ std::string wanted_text(const Expectation& rule) {
     case Check::decreasing:
       return fmt::format("{}{}", rule.strict ? "strictly " : "", to_string(rule.check));
     case Check::z_score:
-      return fmt::format("within {} standard deviations of the mean", shown_value(*rule.max));
+      return fmt::format("within {} standard deviations of the mean", value_text(*rule.max));
     case Check::iqr:
-      return fmt::format("within {} interquartile ranges of the quartiles", shown_value(*rule.max));
+      return fmt::format("within {} interquartile ranges of the quartiles", value_text(*rule.max));
     case Check::compare:
       return fmt::format("{} {}", rule.op, rule.to);
     case Check::row_sum:

@@ -1,5 +1,5 @@
 // Every core expectation of Great Expectations 1.24 by what it does: theirs, ours, and whether it
-// holds on one small table. docs/reference/expectations.md shows the same rows. Each is checked
+// holds on one small table. docs/reference/data-quality.md shows the same rows. Each is checked
 // twice: over a CSV file, where all is SQL, and over Parquet, where columns are counted first.
 #include <gtest/gtest.h>
 
