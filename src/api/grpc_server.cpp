@@ -1,5 +1,6 @@
 #include "api/grpc_server.h"
 
+#include <absl/synchronization/mutex.h>
 #include <google/protobuf/util/json_util.h>
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
@@ -388,6 +389,8 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, const
                                                       IdSource& ids) {
   auto identity = credentials(options);
   if (!identity) return identity.error();
+  // Debian's Abseil looks for deadlocks at every lock, which is for debugging: 5 % of a call.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   // What the library has to say belongs into our log, and what matters comes back as a status.
   gpr_set_log_function([](gpr_log_func_args* said) {
     log::debug("grpc", {{"message", said->message == nullptr ? "" : said->message}});
