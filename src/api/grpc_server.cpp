@@ -1,6 +1,7 @@
 #include "api/grpc_server.h"
 
 #include <absl/synchronization/mutex.h>
+#include <google/protobuf/stubs/logging.h>
 #include <google/protobuf/util/json_util.h>
 #include <grpc/support/log.h>
 #include <grpcpp/grpcpp.h>
@@ -395,6 +396,8 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(GrpcOptions options, const
   gpr_set_log_function([](gpr_log_func_args* said) {
     log::debug("grpc", {{"message", said->message == nullptr ? "" : said->message}});
   });
+  // Bytes of a caller that are no message would be a line in our log each.
+  google::protobuf::SetLogHandler(nullptr);
   auto impl = std::make_unique<Impl>(options, router, host, clock, ids);
   const bool v6 = options.address.find(':') != std::string::npos;
   grpc::ServerBuilder builder;

@@ -156,7 +156,9 @@ TEST_F(InferenceApiTest, TakesManyRowsNestedDataNullsAndOtherNumbers) {
 
 TEST_F(InferenceApiTest, ARequestsIdIsThePredictionsAndMayNotComeTwice) {
   Json body = request();
-  body["id"] = "flight 7\n\"x\"";
+  body["id"] = "flight 7\n";  // ids go on into logs and headers
+  EXPECT_EQ(infer(body).status, 400);
+  body["id"] = "flight 7 \"x\"";
   const auto response = infer(body);
   ASSERT_EQ(response.status, 200) << response.body;
   EXPECT_EQ(parsed(response)["id"], body["id"]);
