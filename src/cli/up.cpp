@@ -373,9 +373,9 @@ void add_up(CLI::App& app, Globals& globals) {
       "can run, each in a process of its own; without it they are refused");
   up->add_option("--model-environment", workers.environment,
                  "Digest that environment must have; the log tells it when a model is loaded");
-  up->add_option("--model-memory-mb", workers.memory_mb,
+  up->add_option("--worker-memory-mb", workers.memory_mb,
                  "Memory that such a process may have, its interpreter included");
-  up->add_option("--model-timeout-ms", workers.call_timeout_ms,
+  up->add_option("--worker-timeout-ms", workers.call_timeout_ms,
                  "A process that takes longer for a request is ended and started again");
   up->add_option("--onnxruntime", flags->runtime.onnxruntime,
                  "The library of ONNX Runtime, where it is not found by itself");

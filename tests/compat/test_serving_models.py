@@ -54,7 +54,7 @@ class Doubler(mlflow.pyfunc.PythonModel):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("models") / "home"
-    options = ("--model-python", sys.executable, "--model-timeout-ms", "3000")
+    options = ("--model-python", sys.executable, "--worker-timeout-ms", "3000")
     with SlipwayServer(home, args=options) as running:
         mlflow.set_tracking_uri(running.url)
         mlflow.set_experiment("models")
