@@ -166,6 +166,7 @@ void add_features(CLI::App& app, Globals& globals) {
   });
 
   CLI::App* list = features->add_subcommand("views", "List the views and how new they are");
+  list->add_flag("--json", globals.json, "Print JSON");
   list->footer("Example: slipway features views --json");
   list->callback([&globals] {
     globals.exit_code = with_home(globals, {.create = false}, [&](Home& home) {

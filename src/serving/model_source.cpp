@@ -64,6 +64,22 @@ Result<void> collect(const tracking::Tracking& tracking, const std::string& fold
   return {};
 }
 
+// The folder of artifacts that a version's address names: runs:/RUN/PATH, as MlflowClient gives it,
+// or the address itself.
+Result<std::string> folder_of(const tracking::Tracking& tracking, std::string_view uri) {
+  constexpr std::string_view kRuns = "runs:/";
+  if (!uri.starts_with(kRuns)) return tracking::artifact_root(uri);
+  uri.remove_prefix(std::min(uri.find_first_not_of('/', kRuns.size()), uri.size()));
+  const std::size_t slash = std::min(uri.find('/'), uri.size());
+  const auto run = tracking.run(tracking::RunId{std::string(uri.substr(0, slash))});
+  if (!run) return run.error();
+  auto root = tracking::artifact_root(run->artifact_uri);
+  if (!root || slash + 1 >= uri.size()) return root;
+  const auto path = tracking::check_artifact_path(uri.substr(slash + 1));
+  if (!path) return path;
+  return *root + "/" + *path;
+}
+
 }  // namespace
 
 Result<void> Scorer::contributions(const data::Batch&, std::span<double>) const {
@@ -78,7 +94,7 @@ Result<std::string> RegistrySource::digest_of(const registry::ModelVersion& vers
                     version.number, version.model, why, version.source));
   };
   if (tracking_ == nullptr) return missing("it has no bundle in this store");
-  const auto root = tracking::artifact_root(version.download_uri());
+  const auto root = folder_of(*tracking_, version.download_uri());
   if (!root) return missing("its files are not in this server's artifacts");
   std::vector<tracking::Artifact> files;
   if (auto done = collect(*tracking_, *root, 0, files); !done) return missing(done.error().message);

@@ -230,7 +230,7 @@ def predict(home, *arguments, **options):
 
 def test_a_batch_has_the_bits_of_serving_and_goes_on_after_a_kill(server, data, tmp_path):
     frame, label = data
-    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 8, "eta": 0.05}, xgboost.DMatrix(frame, label), 400)
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 8, "eta": 0.05}, xgboost.DMatrix(frame, label), 2000)  # some seconds of work
     mlflow.xgboost.log_model(booster, name="m", registered_model_name="batch", signature=infer_signature(frame, label))
     deploy(server, "batch")
     many = pd.concat([frame] * 700, ignore_index=True)

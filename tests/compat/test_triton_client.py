@@ -91,7 +91,7 @@ def test_server_and_model_say_what_they_are(client):
     model = client.get_model_metadata(MODEL)
     assert model["name"] == MODEL
     assert {tensor["name"]: tensor["datatype"] for tensor in model["inputs"]} == {"x": "FP64", "kind": "BYTES", "day": "BYTES"}
-    assert [tensor["name"] for tensor in model["outputs"]] == ["probability", "label"]
+    assert [tensor["name"] for tensor in model["outputs"]] == ["probability", "label", "contributions"]
     assert client.is_model_ready(MODEL, model["versions"][0])
     assert not client.is_model_ready("nothing")
     assert not client.is_model_ready(MODEL, "99")
