@@ -22,12 +22,15 @@ endfunction()
 
 # With CMAKE_UNITY_BUILD the files of a module are compiled several at a time, which halves the time of a whole build.
 # What cannot be: files whose private names are the same.
-set(SLIPWAY_APART slipway_api slipway_tracking slipway_transfer blob_test db_test monitoring_test server_test tracking_test)
+set(SLIPWAY_APART slipway_tracking slipway_transfer blob_test db_test monitoring_test server_test tracking_test)
+
+file(GLOB SLIPWAY_APART_FILES "${CMAKE_SOURCE_DIR}/src/api/mlflow_*.cpp" "${CMAKE_SOURCE_DIR}/src/api/access_fields.cpp")
 
 function(slipway_compile_apart target)
   if(target IN_LIST SLIPWAY_APART)
     set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
   endif()
+  set_source_files_properties(${SLIPWAY_APART_FILES} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
 endfunction()
 
 function(slipway_module name)
