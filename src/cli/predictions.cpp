@@ -3,6 +3,7 @@
 
 #include "cli/command_internal.h"
 #include "cli/predictions_internal.h"
+#include "data/cell_json.h"
 #include "data/engine.h"
 #include "serving/model_source.h"
 #include "serving/rerun.h"
@@ -15,23 +16,6 @@ struct PredictionFlags {
   std::string sql = "SELECT * FROM predictions ORDER BY time DESC LIMIT 20";
 };
 
-Json cell_of(const data::ColumnView& column, std::int64_t row) {
-  if (column.is_null(row)) return nullptr;
-  switch (column.type) {
-    case data::Type::boolean:
-      return column.boolean(row);
-    case data::Type::int64:
-      return column.integer(row);
-    case data::Type::float64:
-      return json_number(column.real(row));
-    case data::Type::text:
-      return column.text(row);
-    case data::Type::timestamp:
-      return format_time(from_micros(column.integer(row)));
-  }
-  return nullptr;
-}
-
 int print_rows(const Globals& globals, const data::TablePtr& table) {
   auto columns = data::Columns::from_table(table);
   if (!columns) return fail(columns.error());
@@ -42,7 +26,7 @@ int print_rows(const Globals& globals, const data::TablePtr& table) {
     std::vector<std::string> cells;
     Json json = Json::object();
     for (std::size_t i = 0; i < batch.columns.size(); ++i) {
-      Json value = cell_of(batch.columns[i], row);
+      Json value = data::cell_json(batch.columns[i], row);
       cells.push_back(value.is_null()     ? "-"
                       : value.is_string() ? value.get<std::string>()
                                           : value.dump());

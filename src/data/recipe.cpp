@@ -1,5 +1,6 @@
 #include "data/recipe.h"
 
+#include "data/duckdb_internal.h"
 #include "data/point_in_time.h"
 
 namespace slipway::data {
@@ -32,22 +33,6 @@ Result<void> need_columns(const Schema& schema, const Names& names) {
     if (const auto found = schema.find(name); !found) return found.error();
   }
   return {};
-}
-
-std::string_view sql_name(Type type) {
-  switch (type) {
-    case Type::boolean:
-      return "BOOLEAN";
-    case Type::int64:
-      return "BIGINT";
-    case Type::float64:
-      return "DOUBLE";
-    case Type::text:
-      return "VARCHAR";
-    case Type::timestamp:
-      return "TIMESTAMP";
-  }
-  return "VARCHAR";
 }
 
 std::vector<std::pair<std::string, std::string>> text_entries(const Json& value) {
@@ -110,7 +95,7 @@ class Cast final : public RecipeStep {
       const auto type = types_.find(field.name);
       if (type == types_.end()) return quote_name(field.name);
       return fmt::format("{0}({1} AS {2}) AS {1}", function_, quote_name(field.name),
-                         sql_name(type->second));
+                         duck::sql_type(type->second));
     });
   }
 

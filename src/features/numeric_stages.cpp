@@ -78,24 +78,26 @@ class ImputeStage final : public Stage {
   std::size_t flag_;
 };
 
-class StandardizeStage final : public Stage {
+// (x - center) / scale: one subtraction and one division, as scikit-learn rounds them.
+class CenterStage final : public Stage {
  public:
-  StandardizeStage(std::vector<double> means, std::vector<double> scales)
-      : means_(std::move(means)), scales_(std::move(scales)) {}
+  CenterStage(const CenterWords& words, std::vector<double> centers, std::vector<double> scales)
+      : words_(words), centers_(std::move(centers)), scales_(std::move(scales)) {}
   void apply(Block& block) const override {
-    for (std::size_t k = 0; k < means_.size(); ++k) {
-      const double mean = means_[k];
+    for (std::size_t k = 0; k < centers_.size(); ++k) {
+      const double center = centers_[k];
       const double scale = scales_[k];
-      for (double& value : block.value(k)) value = (value - mean) / scale;
+      for (double& value : block.value(k)) value = (value - center) / scale;
     }
   }
   void advance(Shape&) const override {}
   Json to_json() const override {
-    return {{"op", "standardize"}, {"mean", means_}, {"scale", scales_}};
+    return {{"op", words_.op}, {words_.center, centers_}, {"scale", scales_}};
   }
 
  private:
-  std::vector<double> means_;
+  CenterWords words_;
+  std::vector<double> centers_;
   std::vector<double> scales_;
 };
 
@@ -202,6 +204,11 @@ double median_of(std::vector<double>& values) {
 
 }  // namespace
 
+StagePtr center_stage(const CenterWords& words, std::vector<double> centers,
+                      std::vector<double> scales) {
+  return std::make_unique<CenterStage>(words, std::move(centers), std::move(scales));
+}
+
 StagePtr number_stage() { return std::make_unique<NumberStage>(); }
 
 Result<StagePtr> fit_impute(const Impute& spec, FitBlock& fit) {
@@ -269,7 +276,7 @@ Result<StagePtr> fit_standardize(const Standardize& spec, FitBlock& fit) {
     means.push_back(spec.center ? mean : 0);
     scales.push_back(spec.scale ? scale : 1);
   }
-  return finish(std::make_unique<StandardizeStage>(std::move(means), std::move(scales)), fit);
+  return finish(center_stage(kStandardize, std::move(means), std::move(scales)), fit);
 }
 
 Result<StagePtr> fit_clip(const Clip& spec, FitBlock& fit) {
@@ -349,8 +356,7 @@ Result<StagePtr> numeric_stage_from_json(const std::string& op, const Json& json
     if (indicator && width != 1) return invalid_argument("an indicator stands for one number");
     return std::make_unique<ImputeStage>(numbers("fill"), indicator, shape.flags.size());
   }
-  if (op == "standardize")
-    return std::make_unique<StandardizeStage>(numbers("mean"), numbers("scale"));
+  if (op == "standardize") return center_stage(kStandardize, numbers("mean"), numbers("scale"));
   if (op == "clip") return std::make_unique<ClipStage>(numbers("low"), numbers("high"));
   if (op == "log1p") return std::make_unique<Log1pStage>(width);
   if (op == "bucketize") {

@@ -46,28 +46,6 @@ class LinearStage final : public Stage {
   std::vector<Line> lines_;
 };
 
-// (x - center) / scale: one subtraction and one division, as scikit-learn rounds them.
-class CenterStage final : public Stage {
- public:
-  CenterStage(std::vector<double> centers, std::vector<double> scales)
-      : centers_(std::move(centers)), scales_(std::move(scales)) {}
-  void apply(Block& block) const override {
-    for (std::size_t k = 0; k < centers_.size(); ++k) {
-      const double center = centers_[k];
-      const double scale = scales_[k];
-      for (double& value : block.value(k)) value = (value - center) / scale;
-    }
-  }
-  void advance(Shape&) const override {}
-  Json to_json() const override {
-    return {{"op", "robust"}, {"center", centers_}, {"scale", scales_}};
-  }
-
- private:
-  std::vector<double> centers_;
-  std::vector<double> scales_;
-};
-
 class QuantileStage final : public Stage {
  public:
   QuantileStage(std::vector<std::vector<double>> landmarks, bool normal)
@@ -355,7 +333,7 @@ Result<StagePtr> fit_robust(const Robust& spec, FitBlock& fit) {
     centers.push_back(spec.center ? quantile(values, 0.5) : 0);
     scales.push_back(spec.scale ? scale : 1);
   }
-  return finish_scaling(std::make_unique<CenterStage>(std::move(centers), std::move(scales)), fit);
+  return finish_scaling(center_stage(kRobust, std::move(centers), std::move(scales)), fit);
 }
 
 Result<StagePtr> fit_quantile(const QuantileMap& spec, FitBlock& fit) {
@@ -430,7 +408,7 @@ Result<StagePtr> scaling_stage_from_json(const std::string& op, const Json& json
     for (std::size_t k = 0; k < width; ++k) lines.push_back({scale[k], shift[k], low[k], high[k]});
     return std::make_unique<LinearStage>(std::move(lines));
   }
-  if (op == "robust") return std::make_unique<CenterStage>(numbers("center"), numbers("scale"));
+  if (op == "robust") return center_stage(kRobust, numbers("center"), numbers("scale"));
   if (op == "quantile") {
     auto landmarks = json.at("landmarks").get<std::vector<std::vector<double>>>();
     if (landmarks.size() != width)

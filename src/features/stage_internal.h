@@ -90,6 +90,15 @@ Result<StagePtr> fit_frequency(const Frequency& spec, const Impute* fill, FitBlo
 Result<StagePtr> fit_hash(const Hash& spec, FitBlock& fit);
 Result<StagePtr> fit_text_hash(const TextHash& spec, FitBlock& fit);
 Result<StagePtr> fit_tfidf(const TfIdf& spec, FitBlock& fit);
+// (x - center) / scale, under the names that its JSON has.
+struct CenterWords {
+  const char* op;
+  const char* center;
+};
+inline constexpr CenterWords kStandardize{"standardize", "mean"};
+inline constexpr CenterWords kRobust{"robust", "center"};
+StagePtr center_stage(const CenterWords& words, std::vector<double> centers,
+                      std::vector<double> scales);
 // The column as numbers: null, NaN and infinities become missing.
 StagePtr number_stage();
 

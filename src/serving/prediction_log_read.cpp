@@ -1,27 +1,11 @@
 #include <arrow/table.h>
 #include <fmt/ranges.h>
 
+#include "data/cell_json.h"
 #include "serving/prediction_log_internal.h"
 
 namespace slipway::serving {
 namespace {
-
-Json cell(const data::ColumnView& column, std::int64_t row) {
-  if (column.is_null(row)) return nullptr;
-  switch (column.type) {
-    case data::Type::boolean:
-      return column.boolean(row);
-    case data::Type::int64:
-      return column.integer(row);
-    case data::Type::float64:
-      return json_number(column.real(row));
-    case data::Type::text:
-      return column.text(row);
-    case data::Type::timestamp:
-      return format_time(from_micros(column.integer(row)));
-  }
-  return nullptr;
-}
 
 // Row `row` of a batch in the log's column layout.
 Prediction prediction_at(std::string deployment, const data::Batch& batch, std::int64_t row) {
@@ -47,7 +31,7 @@ Prediction prediction_at(std::string deployment, const data::Batch& batch, std::
     } else if (name == PredictionLog::kTraceColumns[3]) {
       found.outputs = text_at(i);
     } else {
-      found.inputs[name] = cell(batch.columns[i], row);
+      found.inputs[name] = data::cell_json(batch.columns[i], row);
     }
   }
   return found;

@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "data/cell_json.h"
 #include "serving/sensitive_internal.h"
 #include "serving/wal_internal.h"
 
@@ -6,22 +7,6 @@ namespace slipway::serving {
 namespace {
 
 constexpr std::size_t kMostWaiting = 4096;
-
-Json plain_value(const data::ColumnView& column, std::int64_t row) {
-  switch (column.type) {
-    case data::Type::boolean:
-      return column.boolean(row);
-    case data::Type::int64:
-      return column.integer(row);
-    case data::Type::float64:
-      return json_number(column.real(row));
-    case data::Type::text:
-      return column.text(row);
-    case data::Type::timestamp:
-      return format_time(from_micros(column.integer(row)));
-  }
-  return nullptr;
-}
 
 void copy_value(const data::ColumnView& from, std::int64_t row, std::size_t column,
                 data::BatchBuilder& into) {
@@ -142,8 +127,8 @@ Result<void> SensitiveLog::protect(Task& task) {
       }
       // A row that names nobody has its values sealed under nobody's key, the same for all.
       const std::string whose =
-          subject->is_null(row) ? "" : json_text_of(plain_value(*subject, row));
-      auto sealed = keys_->seal(whose, json_text_of(plain_value(from, row)),
+          subject->is_null(row) ? "" : json_text_of(data::cell_json(*subject, row));
+      auto sealed = keys_->seal(whose, json_text_of(data::cell_json(from, row)),
                                 sealing_context(deployment.name, id, name));
       if (!sealed) return sealed.error();
       rows.append_text(i, *sealed);
