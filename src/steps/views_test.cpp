@@ -86,7 +86,7 @@ TEST(Views, ServeASingleRowWithThePastItsModelWasTrainedOn) {
 
   // As a server does it: the bundle of the alias, and the views in memory.
   serving::RegistrySource source(*home.db, *home.registry, *home.blobs, home.scratch / "cache");
-  source.look_up_in(home.live_views);
+  source.serve_mlflow(*home.tracking, {.views = home.live_views});
   const auto version = source.resolve("past", "champion");
   ASSERT_TRUE(ok(version));
   ASSERT_TRUE(ok(home.live_views->refresh({})));
