@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/schema_internal.h"
 #include "data/migrations.h"
+#include "features/migrations.h"
 #include "feedback/migrations.h"
 #include "governance/migrations.h"
 #include "jobs/migrations.h"
@@ -29,6 +30,7 @@ constexpr db::ModuleSchema kSchemas[] = {
     {"access", access::kMigrations},
     {"webhooks", webhooks::kMigrations},
     {"data", data::kMigrations},
+    {"features", features::kMigrations},
     {"tracking", tracking::kMigrations},
     {"tracing", tracing::kMigrations},
     {"registry", registry::kMigrations},

@@ -184,8 +184,8 @@ Result<WorkerMessage> WorkerProcess::ask(const Json& head, std::string_view payl
     kill();
     return error;
   };
-  for (const std::string_view part : {std::string_view(lengths_of(text.size(), payload.size())),
-                                      std::string_view(text), payload}) {
+  const std::string sizes = lengths_of(text.size(), payload.size());
+  for (const std::string_view part : {std::string_view(sizes), std::string_view(text), payload}) {
     if (const auto sent = send_all(socket_, part, deadline); sent != Transfer::done)
       return failed(sent);
   }

@@ -311,7 +311,7 @@ TEST(EngineResume, RunsFinishedStepsOnceWhereverTheRunIsKilled) {
 
     Result<RunReport> report = internal("not run");
     run_once(report);
-    ASSERT_TRUE(ok(report));
+    ASSERT_TRUE(ok(report)) << test::message_of(report);
     EXPECT_EQ(report->state, RunState::succeeded);
     std::map<std::string, int> starts;
     std::istringstream lines(slurp(scratch / "work/starts"));

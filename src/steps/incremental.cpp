@@ -73,7 +73,8 @@ Result<LoadState> load_state(const Services& services, const IngestSpec& spec,
   state.files =
       provenance.value("files", Json::object()).value(spec.incremental->source, Json::array());
   state.watermark = kept.value("watermark", "");
-  for (const auto& [partition, offset] : kept.value("offsets", Json::object()).items())
+  const Json offsets = kept.value("offsets", Json::object());
+  for (const auto& [partition, offset] : offsets.items())
     state.offsets[partition] = offset.get<std::int64_t>();
   return state;
 }
