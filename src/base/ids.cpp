@@ -1,9 +1,11 @@
 #include "base/ids.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
 #include <sys/random.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <random>
 #include <span>
@@ -22,15 +24,23 @@ void fill_from_system(std::span<std::byte> into) {
   for (std::byte& one : into) one = static_cast<std::byte>(device());
 }
 
+// How many forks this process comes from: a child must not use up what its parent has drawn.
+std::atomic<std::uint32_t> forks{0};
+const int counts_forks =
+    pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+
 // Each thread takes the system's randomness for many ids at once: every request needs one or two,
 // and a system call for each would cost more than reading a small request.
 IdWords random_words() {
   constexpr std::size_t kAtOnce = 64;
   thread_local std::array<IdWords, kAtOnce> words;
   thread_local std::size_t used = kAtOnce;
-  if (used == kAtOnce) {
+  thread_local std::uint32_t drawn_after = 0;
+  const std::uint32_t now = forks.load(std::memory_order_relaxed);
+  if (used == kAtOnce || drawn_after != now) {
     fill_from_system(std::as_writable_bytes(std::span(words)));
     used = 0;
+    drawn_after = now;
   }
   return std::exchange(words[used++], {});
 }
