@@ -1,6 +1,6 @@
 #include "data/parquet_pieces_internal.h"
 
-#include "data/thrift_internal.h"
+#include "data/thrift.h"
 
 namespace slipway::data {
 

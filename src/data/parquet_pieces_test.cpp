@@ -6,7 +6,7 @@
 #include "data/arrow_internal.h"
 #include "data/datasets.h"
 #include "data/engine.h"
-#include "data/thrift_internal.h"
+#include "data/thrift.h"
 #include "support/support.h"
 
 namespace slipway::data {

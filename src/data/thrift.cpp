@@ -1,4 +1,4 @@
-#include "data/thrift_internal.h"
+#include "data/thrift.h"
 
 namespace slipway::data::thrift {
 

@@ -1,184 +1,50 @@
 #include "models/parquet_splice_internal.h"
 
 #include <cstring>
-#include <stdexcept>
+#include <initializer_list>
+
+#include "data/thrift.h"
 
 namespace slipway::models {
 namespace {
 
-enum Type : std::uint8_t {
-  kStop = 0,
-  kTrue = 1,
-  kFalse = 2,
-  kByte = 3,
-  kI16 = 4,
-  kI32 = 5,
-  kI64 = 6,
-  kDouble = 7,
-  kBinary = 8,
-  kList = 9,
-  kSet = 10,
-  kMap = 11,
-  kStruct = 12,
-};
+using data::thrift::Kind;
+using data::thrift::Value;
 
-constexpr int kMostNestedStructs = 32;
+// Field numbers of parquet.thrift.
+enum SplicedFile : std::int16_t { kSplicedRows = 3, kSplicedGroups = 4 };
+enum SplicedGroup : std::int16_t { kSplicedColumns = 1 };
+enum SplicedChunk : std::int16_t { kSplicedMetaData = 3 };
+// Where things stand in the file: the group; the chunk and its page indexes; the pages and the
+// Bloom filter.
+constexpr std::initializer_list<std::int16_t> kGroupPlaces = {5};
+constexpr std::initializer_list<std::int16_t> kChunkPlaces = {2, 4, 6};
+constexpr std::initializer_list<std::int16_t> kMetaDataPlaces = {9, 10, 11, 14};
 
-// What a struct is, as far as offsets in it matter.
-enum class Thing { row_group, column_chunk, column_metadata, other };
+Error no_footer() { return data_loss("its footer is cut off or no Thrift"); }
 
-bool is_offset(Thing thing, int field) {
-  switch (thing) {
-    case Thing::row_group:
-      return field == 5;  // file_offset
-    case Thing::column_chunk:
-      return field == 2 || field == 4 || field == 6;  // file_offset, offset and column indexes
-    case Thing::column_metadata:
-      return field == 9 || field == 10 || field == 11 || field == 14;  // pages, bloom filter
-    case Thing::other:
-      break;
+// False when a place would be no number any more. Writers that leave a place out say 0.
+bool move_places(Value& thing, std::initializer_list<std::int16_t> places, std::int64_t shift) {
+  for (const std::int16_t id : places) {
+    const auto at = thing.number(id);
+    if (!at || *at == 0) continue;
+    std::int64_t moved = 0;
+    if (__builtin_add_overflow(*at, shift, &moved)) return false;
+    thing.set_number(id, moved);
   }
-  return false;
+  return true;
 }
-
-Thing inside(Thing thing, int field) {
-  if (thing == Thing::row_group && field == 1) return Thing::column_chunk;
-  if (thing == Thing::column_chunk && field == 3) return Thing::column_metadata;
-  return Thing::other;
-}
-
-std::uint64_t zigzag(std::int64_t value) {
-  return (static_cast<std::uint64_t>(value) << 1) ^ static_cast<std::uint64_t>(value >> 63);
-}
-
-void put_varint(std::string& out, std::uint64_t value) {
-  while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out.push_back(static_cast<char>(value));
-}
-
-// Reads values of the compact protocol, copying them to `out` with offsets moved. Throws
-// runtime_error on bytes that are none.
-class Copier {
- public:
-  Copier(std::string_view in, std::int64_t shift) : in_(in), shift_(shift) {}
-  std::string out;
-  std::size_t place() const { return at_; }
-
-  std::uint8_t byte() {
-    if (at_ >= in_.size()) throw std::runtime_error("the footer is cut off");
-    return static_cast<std::uint8_t>(in_[at_++]);
-  }
-  std::uint64_t varint() {
-    std::uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const std::uint8_t next = byte();
-      value |= static_cast<std::uint64_t>(next & 0x7f) << shift;
-      if ((next & 0x80) == 0) return value;
-    }
-    throw std::runtime_error("a number of the footer has no end");
-  }
-
-  struct Header {
-    std::uint8_t type;
-    int field;
-  };
-  Header header(int before) {
-    const std::uint8_t first = byte();
-    const auto type = static_cast<std::uint8_t>(first & 0x0f);
-    if (type == kStop) return {kStop, 0};
-    const int step = first >> 4;
-    if (step != 0) return {type, before + step};
-    const std::uint64_t raw = varint();
-    return {type, static_cast<int>(static_cast<std::int64_t>(raw >> 1) ^
-                                   -static_cast<std::int64_t>(raw & 1))};
-  }
-
-  void structure(Thing thing, int depth) {
-    if (depth > kMostNestedStructs) throw std::runtime_error("the footer is nested too deep");
-    for (int field = 0;;) {
-      const std::size_t begin = at_;
-      const Header next = header(field);
-      out.append(in_.substr(begin, at_ - begin));
-      if (next.type == kStop) return;
-      field = next.field;
-      if (next.type == kI64 && is_offset(thing, field)) {
-        const std::uint64_t raw = varint();
-        const std::int64_t value =
-            static_cast<std::int64_t>(raw >> 1) ^ -static_cast<std::int64_t>(raw & 1);
-        // A chunk's file_offset is 0 where writers leave it out.
-        put_varint(out, zigzag(value == 0 ? 0 : value + shift_));
-        continue;
-      }
-      value(next.type, inside(thing, field), depth);
-    }
-  }
-
-  void value(std::uint8_t type, Thing thing, int depth) {
-    if (type == kStruct) return structure(thing, depth + 1);
-    const std::size_t begin = at_;
-    switch (type) {
-      case kTrue:
-      case kFalse:
-        return;
-      case kByte:
-        skip(1);
-        break;
-      case kI16:
-      case kI32:
-      case kI64:
-        varint();
-        break;
-      case kDouble:
-        skip(8);
-        break;
-      case kBinary:
-        skip(varint());
-        break;
-      case kList:
-      case kSet:
-        return list(thing, depth);
-      default:
-        throw std::runtime_error("the footer holds a value of an unknown type");
-    }
-    out.append(in_.substr(begin, at_ - begin));
-  }
-
- private:
-  void skip(std::uint64_t count) {
-    if (count > in_.size() - at_) throw std::runtime_error("the footer is cut off");
-    at_ += static_cast<std::size_t>(count);
-  }
-  void list(Thing thing, int depth) {
-    const std::size_t begin = at_;
-    const std::uint8_t first = byte();
-    std::uint64_t count = first >> 4;
-    if (count == 15) count = varint();
-    out.append(in_.substr(begin, at_ - begin));
-    const auto type = static_cast<std::uint8_t>(first & 0x0f);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      if (type == kTrue || type == kFalse) {
-        out.push_back(static_cast<char>(byte()));
-      } else {
-        value(type, thing, depth);
-      }
-    }
-  }
-
-  std::string_view in_;
-  std::size_t at_ = 0;
-  std::int64_t shift_;
-};
-
-constexpr int kRowsField = 3;
-constexpr int kRowGroupsField = 4;
 
 std::uint32_t little_endian(std::string_view bytes) {
   std::uint32_t value = 0;
   std::memcpy(&value, bytes.data(), sizeof(value));
   return value;
+}
+
+// A structure whose end, one byte, was left away, so that fields can follow.
+std::string without_end(std::string structure) {
+  structure.pop_back();
+  return structure;
 }
 
 }  // namespace
@@ -191,67 +57,51 @@ Result<ParquetPart> split_parquet(std::string_view file) {
   const std::uint32_t length = little_endian(file.substr(file.size() - frame - 4));
   if (length > file.size() - 2 * frame - 4) return data_loss("its footer is longer than the file");
   const std::size_t begin = file.size() - frame - 4 - length;
+  auto footer = data::thrift::parse(file.substr(begin, length));
+  if (!footer) return no_footer();
   ParquetPart part{.data = file.substr(frame, begin - frame)};
-  try {
-    const std::string_view footer = file.substr(begin, length);
-    Copier copier(footer, 0);
-    for (int field = 0;;) {
-      const std::size_t from = copier.place();
-      const auto next = copier.header(field);
-      if (next.type == kStop) break;
-      field = next.field;
-      copier.out.clear();
-      if (field == kRowGroupsField) {
-        const std::uint8_t first = copier.byte();
-        std::uint64_t count = first >> 4;
-        if (count == 15) count = copier.varint();
-        for (std::uint64_t i = 0; i < count; ++i) {
-          copier.out.clear();
-          copier.structure(Thing::row_group, 0);
-          part.row_groups.push_back(copier.out);
-        }
-        continue;
-      }
-      copier.value(next.type, Thing::other, 0);
-      // Each field with its number in full: its neighbours change.
-      if (field == kRowsField) continue;
-      part.footer.push_back(static_cast<char>(next.type));
-      put_varint(part.footer, zigzag(field));
-      part.footer.append(copier.out);
-      if (copier.place() <= from) return data_loss("its footer does not advance");
-    }
-  } catch (const std::runtime_error& e) {
-    return data_loss(e.what());
+  if (const Value* groups = footer->field(kSplicedGroups)) {
+    if (groups->item != Kind::structure) return data_loss("its row groups are none");
+    for (const Value& group : groups->items) part.row_groups.push_back(data::thrift::write(group));
   }
+  footer->drop(kSplicedRows);
+  footer->drop(kSplicedGroups);
+  part.footer = without_end(data::thrift::write(*footer));
   return part;
 }
 
 Result<std::string> shifted(std::string_view row_group, std::int64_t shift) {
-  try {
-    Copier copier(row_group, shift);
-    copier.structure(Thing::row_group, 0);
-    return std::move(copier.out);
-  } catch (const std::runtime_error& e) {
-    return data_loss(e.what());
+  auto group = data::thrift::parse(row_group);
+  if (!group) return no_footer();
+  bool good = move_places(*group, kGroupPlaces, shift);
+  if (Value* columns = group->field(kSplicedColumns)) {
+    for (Value& chunk : columns->items) {
+      good = good && move_places(chunk, kChunkPlaces, shift);
+      Value* meta = chunk.field(kSplicedMetaData);
+      if (meta != nullptr) good = good && move_places(*meta, kMetaDataPlaces, shift);
+    }
   }
+  if (!good) return data_loss("a row group says a place beyond any file");
+  return data::thrift::write(*group);
 }
 
 Result<std::string> parquet_end(std::string_view footer, const std::vector<std::string>& row_groups,
                                 std::int64_t rows) {
-  std::string out(footer);
-  out.push_back(static_cast<char>(kI64));
-  put_varint(out, zigzag(kRowsField));
-  put_varint(out, zigzag(rows));
-  out.push_back(static_cast<char>(kList));
-  put_varint(out, zigzag(kRowGroupsField));
-  if (row_groups.size() < 15) {
-    out.push_back(static_cast<char>(row_groups.size() << 4 | kStruct));
-  } else {
-    out.push_back(static_cast<char>(0xf0 | kStruct));
-    put_varint(out, row_groups.size());
+  const std::string structure = std::string(footer) + '\0';
+  auto file = data::thrift::parse(structure);
+  if (!file) return no_footer();
+  Value groups{.kind = Kind::list, .item = Kind::structure};
+  for (const std::string& text : row_groups) {
+    auto group = data::thrift::parse(text);
+    if (!group) return no_footer();
+    groups.items.push_back(*std::move(group));
   }
-  for (const std::string& group : row_groups) out += group;
-  out.push_back(static_cast<char>(kStop));
+  auto& fields = file->fields;
+  const auto after =
+      std::ranges::find_if(fields, [](const auto& field) { return field.first > kSplicedRows; });
+  const auto place = fields.insert(after, {kSplicedGroups, std::move(groups)});
+  fields.insert(place, {kSplicedRows, Value{.kind = Kind::i64, .integer = rows}});
+  std::string out = data::thrift::write(*file);
   if (out.size() > 0x7fff'ffff) return resource_exhausted("the file has too many row groups");
   const auto length = static_cast<std::uint32_t>(out.size());
   out.append(reinterpret_cast<const char*>(&length), sizeof(length));

@@ -1,6 +1,6 @@
 // Thrift's compact protocol as a tree of values, for changing a few fields of a structure and
 // keeping all others as they are, the unknown ones too. Bounded: nothing is larger than the bytes
-// it was read from. Private to this folder.
+// it was read from.
 #pragma once
 #include <cstdint>
 #include <optional>
