@@ -3,6 +3,7 @@
 #include "access/policy.h"
 #include "api/access_resources_internal.h"
 #include "api/access_rules_internal.h"
+#include "api/status_map.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -66,7 +67,11 @@ struct AccessGuard::Impl {
     } else if (error.code == Code::not_found) {
       ++unseen;
     } else if (error.code == Code::resource_exhausted) {
-      response.headers.emplace_back("retry-after", "20");
+      // A caller who tries too often; that form's own word for it may be about the server's load.
+      response.status = status_of(error.code).http;
+      std::erase_if(response.headers,
+                    [](const auto& header) { return header.first == "Retry-After"; });
+      response.headers.emplace_back("Retry-After", "20");
     }
     return response;
   }
