@@ -342,15 +342,7 @@ Result<StagePtr> fit_bucketize(const Bucketize& spec, FitBlock& fit) {
 Result<StagePtr> numeric_stage_from_json(const std::string& op, const Json& json,
                                          const Shape& shape) {
   const std::size_t width = shape.names.size();
-  const auto numbers = [&](const char* key) {
-    std::vector<double> out;
-    for (const Json& value : json.at(key)) out.push_back(number_or_nan(value));
-    if (out.size() != width) {
-      throw std::invalid_argument(std::string(key) + " has " + std::to_string(out.size()) +
-                                  " numbers, wants " + std::to_string(width));
-    }
-    return out;
-  };
+  const auto numbers = [&](const char* key) { return numbers_under(json, key, width); };
   if (op == "impute") {
     const bool indicator = json.at("indicator").get<bool>();
     if (indicator && width != 1) return invalid_argument("an indicator stands for one number");
@@ -383,5 +375,15 @@ double quantile(std::span<const double> sorted, double q) {
 Json number_or_null(double value) { return std::isnan(value) ? Json() : Json(value); }
 
 double number_or_nan(const Json& json) { return json.is_null() ? kMissing : json.get<double>(); }
+
+std::vector<double> numbers_under(const Json& json, const char* key, std::size_t width) {
+  std::vector<double> out;
+  for (const Json& value : json.at(key)) out.push_back(number_or_nan(value));
+  if (out.size() != width) {
+    throw std::invalid_argument(std::string(key) + " has " + std::to_string(out.size()) +
+                                " numbers, wants " + std::to_string(width));
+  }
+  return out;
+}
 
 }  // namespace slipway::features

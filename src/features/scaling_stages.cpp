@@ -390,15 +390,7 @@ Result<StagePtr> fit_log(const Log& spec, FitBlock& fit) {
 Result<StagePtr> scaling_stage_from_json(const std::string& op, const Json& json,
                                          const Shape& shape) {
   const std::size_t width = shape.names.size();
-  const auto numbers = [&](const char* key) {
-    std::vector<double> out;
-    for (const Json& value : json.at(key)) out.push_back(number_or_nan(value));
-    if (out.size() != width) {
-      throw std::invalid_argument(std::string(key) + " has " + std::to_string(out.size()) +
-                                  " numbers, wants " + std::to_string(width));
-    }
-    return out;
-  };
+  const auto numbers = [&](const char* key) { return numbers_under(json, key, width); };
   if (op == "linear") {
     const auto scale = numbers("scale");
     const auto shift = numbers("shift");

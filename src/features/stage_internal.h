@@ -125,5 +125,7 @@ double normal_deviate(double share);
 // A parameter as JSON and back: missing (NaN) is null.
 Json number_or_null(double value);
 double number_or_nan(const Json& json);
+// The list under `key`, a number for each of `width` columns. Throws invalid_argument on others.
+std::vector<double> numbers_under(const Json& json, const char* key, std::size_t width);
 
 }  // namespace slipway::features
