@@ -4,9 +4,12 @@ import functools
 import http.server
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 
+import boto3
+import psycopg2
 import pytest
 from support.postgres_server import PostgresServer
 from support.s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, FaultyProxy, S3Server
@@ -40,7 +43,6 @@ def everything_written(folder):
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    boto3 = pytest.importorskip("boto3")
     with S3Server(tmp_path_factory.mktemp("s3") / "objects") as server:
         client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{server.port}", aws_access_key_id=ACCESS_KEY,
                               aws_secret_access_key=SECRET_KEY, region_name="us-east-1")
@@ -130,7 +132,6 @@ def postgres():
 
 
 def test_postgres_tables_and_queries_load_above_a_watermark(postgres, tmp_path):
-    psycopg2 = pytest.importorskip("psycopg2")
     url = postgres.create_database("shop")
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders(id bigint, code text, price numeric(10,2), updated timestamptz)")
@@ -156,8 +157,20 @@ def test_postgres_tables_and_queries_load_above_a_watermark(postgres, tmp_path):
     assert query.returncode == 0, query.text
 
 
+def test_a_table_of_an_sqlite_file(tmp_path):
+    with sqlite3.connect(tmp_path / "shop.db") as connection:
+        connection.execute("CREATE TABLE orders(id INTEGER, code TEXT, price REAL)")
+        connection.execute("INSERT INTO orders VALUES (1, '001', 0.5), (2, NULL, 1.5)")
+    done = run(tmp_path, ["rows: {path: shop.db, table: orders}"])
+    assert done.returncode == 0, done.text
+    version = shown(tmp_path, "data", "show", "rows")
+    assert version["rows"] == 2
+    assert [field["type"] for field in version["schema"]] == ["int64", "text", "float64"]
+    missing = run(tmp_path, ["rows: {path: shop.db, table: order}"], name="m.yaml")
+    assert missing.returncode == 1 and "order" in missing.text, missing.text
+
+
 def test_a_database_that_is_not_there_or_goes_away_leaves_nothing(postgres, tmp_path):
-    psycopg2 = pytest.importorskip("psycopg2")
     gone = run(tmp_path, ["rows: {path: \"postgres://me@127.0.0.1:1/x\", table: t, credentials: {password: env:PASS}}"],
                {"PASS": SECRET})
     assert gone.returncode == 1 and "127.0.0.1:1" in gone.text, gone.text
@@ -165,7 +178,7 @@ def test_a_database_that_is_not_there_or_goes_away_leaves_nothing(postgres, tmp_
     url = postgres.create_database("slow")
     with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute("CREATE VIEW endless AS SELECT i, pg_sleep(0.01)::text AS nap FROM generate_series(1, 100000) i")
-    stopper = threading.Timer(3, lambda: kill_sessions(psycopg2, url))
+    stopper = threading.Timer(3, lambda: kill_sessions(url))
     stopper.start()
     dropped = run(tmp_path, ["rows: {path: env:URL, format: postgres, query: \"SELECT i, nap FROM endless\"}"], {"URL": url}, name="d.yaml")
     stopper.cancel()
@@ -173,7 +186,7 @@ def test_a_database_that_is_not_there_or_goes_away_leaves_nothing(postgres, tmp_
     assert shown(tmp_path, "data", "ls") == []
 
 
-def kill_sessions(psycopg2, url):
+def kill_sessions(url):
     connection = psycopg2.connect(url)
     connection.autocommit = True
     with connection.cursor() as cursor:
